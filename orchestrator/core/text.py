@@ -1,0 +1,48 @@
+"""Foreign text made safe to show, and names matched to what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable
+
+# Cc and Cf hold the escapes, bidirectional overrides, zero-width and tag characters; Cs the lone surrogates.
+_HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
+def safe_text(text: str, *, newlines: bool = True) -> str:
+    """Return `text` with every character a terminal could act on shown as `\\xNN` or `\\uNNNN`.
+
+    Tabs stay; newlines stay unless `newlines` is false, for text that must keep to its line.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char
+        if char == "\t" or (char == "\n" and newlines) or unicodedata.category(char) not in _HIDDEN
+        else _escaped(char)
+        for char in text
+    )
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def one_line(text: str, limit: int = 100) -> str:
+    """Return `text` on one line, safe to show, with an ellipsis when it is longer than `limit` characters."""
+    flat = safe_text(" ".join(text[: 8 * limit].split()), newlines=False)
+    return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate most like `name`, or None when none is near."""
+    found = difflib.get_close_matches(name[:200], list(candidates), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return `, did you mean 'x'?` for the nearest candidate, or an empty string."""
+    near = nearest(name, candidates)
+    return f", did you mean {near!r}?" if near else ""
