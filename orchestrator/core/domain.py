@@ -265,11 +265,15 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """All checks of one attempt and what they add up to; `evidence` says why it is no better and no worse."""
+    """All checks of one attempt and what they add up to; `evidence` says why it is no better and no worse.
+
+    `full` says that the whole suite ran, not only the tests the change affects.
+    """
 
     kind: VerdictKind
     checks: tuple[CheckResult, ...] = ()
     evidence: tuple[str, ...] = ()
+    full: bool = False
 
     @property
     def lands(self) -> bool:

@@ -13,6 +13,7 @@ from orchestrator.core.domain import (
     Plan,
     Policy,
     SubtaskId,
+    Verdict,
     WaitingFor,
 )
 from orchestrator.core.money import Usd
@@ -80,10 +81,14 @@ class AttemptFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubtaskLanded:
-    """The subtask's commit is on the run branch (or its document is stored, with no commit)."""
+    """The subtask's commit is on the run branch (or its document is stored, with no commit).
+
+    `verdict` is the one reached on the run branch when the work was verified again there.
+    """
 
     attempt: AttemptId
     commit: str | None
+    verdict: Verdict | None = None
     at: str = ""
 
 

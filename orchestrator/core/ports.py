@@ -288,6 +288,9 @@ class Workspaces(Protocol):
     async def advance(self, commit: str, *, expected: str) -> None:
         """Move the run branch from `expected` to `commit`, atomically."""
 
+    async def landed(self, attempt: AttemptId) -> str | None:
+        """The run branch's commit that carries this attempt's trailer, if it is there already."""
+
     async def tip(self) -> str: ...
 
 
@@ -350,6 +353,15 @@ class Engine(Protocol):
         """After a restart: finished attempts are adopted with their durable outcome."""
 
     async def close(self) -> None: ...
+
+
+class Outcomes(Protocol):
+    """Where the one that does an attempt leaves its result; a result that was left is never paid for again."""
+
+    def read(self, attempt: AttemptId) -> Outcome | None: ...
+
+    def write(self, attempt: AttemptId, outcome: Outcome) -> None:
+        """Durable when it returns: written aside, flushed, renamed."""
 
 
 # --- landing and routing, as the runner sees them -------------------------------------------------
