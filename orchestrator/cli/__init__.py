@@ -1,17 +1,14 @@
 """The command line: a table of commands, each loaded only when it is asked for.
 
 `--help` and the read commands must stay light, so the table holds every command's module and summary, and
-nothing but Typer's own Click is imported before the command is known.
+not even Typer is imported before the command is known.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    import click
+from typing import Any, NamedTuple, cast
 
 
 class Entry(NamedTuple):
@@ -46,81 +43,25 @@ COMMANDS: dict[str, Entry] = {
 }
 
 
-def build() -> click.Group:
-    """Return the Click group of all commands; building it imports no command module."""
-    import click
-
-    class LazyGroup(click.Group):
-        def list_commands(self, ctx: click.Context) -> list[str]:
-            return list(COMMANDS)
-
-        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-            return _load(cmd_name) if cmd_name in COMMANDS else None
-
-        def resolve_command(
-            self, ctx: click.Context, args: list[str]
-        ) -> tuple[str | None, click.Command | None, list[str]]:
-            if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-                from orchestrator.core.text import did_you_mean, one_line
-
-                raise click.UsageError(
-                    f"no command {one_line(args[0], 40)!r}{did_you_mean(args[0], COMMANDS) or ': see --help'}"
-                )
-            return super().resolve_command(ctx, args)
-
-        def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-            for title, first in (("The main verbs", True), ("More commands", False)):
-                rows = [(name, entry.summary) for name, entry in COMMANDS.items() if entry.first is first]
-                with formatter.section(title):
-                    formatter.write_dl(rows)
-
-    return LazyGroup(
-        name="orchestrator",
-        help="Split a goal into priced subtasks and carry them out with cheap and smart models, "
-        "never past the budget.",
-        params=[
-            click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version),
-            click.Option(["--debug"], is_flag=True, help="Show the traceback of an error."),
-        ],
-        callback=_remember_debug,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-        no_args_is_help=True,
-    )
+HELP_OPTIONS = ("-h", "--help", "help")
 
 
-def _version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:
-        from orchestrator import __version__
-
-        print(f"orchestrator {__version__}")
-        context.exit(0)
-
-
-def _remember_debug(debug: bool = False) -> None:
-    if debug:
-        os.environ["ORCHESTRATOR_DEBUG"] = "1"
-
-
-def _load(name: str) -> click.Command:
-    import importlib
-
-    entry = COMMANDS[name]
-    # Typer's rich help costs more to import than the command itself.
-    os.environ.setdefault("TYPER_USE_RICH", "0")
-    import typer
-
-    found = getattr(importlib.import_module(f"orchestrator.cli.{entry.module}"), entry.name)
-    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-    if isinstance(found, typer.Typer):
-        found.info.context_settings = settings
-        command: click.Command = typer.main.get_command(found)
-    else:
-        single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        single.command(name, context_settings=settings)(found)
-        command = typer.main.get_command(single)
-    command.name = name
-    command.short_help = entry.summary
-    return command
+def usage() -> str:
+    """The text of `orchestrator --help`."""
+    lines = [
+        "Usage: orchestrator [--version] [--debug] COMMAND [ARGS]...",
+        "",
+        "  Split a goal into priced subtasks and carry them out with cheap and smart models,",
+        "  never past the budget.",
+    ]
+    width = max(map(len, COMMANDS))
+    for title, first in (("The main verbs", True), ("More commands", False)):
+        lines += ["", f"{title}:"]
+        lines += [
+            f"  {name:{width}}  {entry.summary}" for name, entry in COMMANDS.items() if entry.first is first
+        ]
+    lines += ["", "`orchestrator COMMAND --help` explains a command."]
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -130,42 +71,82 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
-    import click
+    while arguments and arguments[0] == "--debug":
+        os.environ["ORCHESTRATOR_DEBUG"] = "1"
+        arguments = arguments[1:]
+    try:
+        if not arguments or arguments[0] in HELP_OPTIONS:
+            print(usage())
+            return 0 if arguments else 2
+        if arguments[0] == "--version":
+            from orchestrator import __version__
+
+            print(f"orchestrator {__version__}")
+            return 0
+        if arguments[0] not in COMMANDS:
+            from orchestrator.core.text import did_you_mean, one_line
+
+            meant = did_you_mean(arguments[0], COMMANDS) or ": `orchestrator --help` lists them"
+            _say(f"error: no command {one_line(arguments[0], 40)!r}{meant}")
+            return 2
+        return _run_command(arguments[0], arguments[1:])
+    except BrokenPipeError:
+        # The reader has gone; nothing more can be said to it, and Python must not try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run_command(name: str, arguments: list[str]) -> int:
+    # Typer's rich help costs more to import than the command itself.
+    os.environ.setdefault("TYPER_USE_RICH", "0")
+    import typer
 
     from orchestrator.core.domain import OrchestratorError
     from orchestrator.core.text import safe_text
 
+    # Typer carries a Click of its own and exports only this leaf of its family of usage errors.
+    usage_error = cast(type[Exception], typer.BadParameter.__mro__[2])
     try:
-        outcome = build().main(args=arguments, prog_name="orchestrator", standalone_mode=False)
+        command = _load(name)
+        outcome = command.main(args=arguments, prog_name=f"orchestrator {name}", standalone_mode=False)
+        sys.stdout.flush()
         return outcome if isinstance(outcome, int) else 0
     except OrchestratorError as error:
         if os.environ.get("ORCHESTRATOR_DEBUG"):
             raise
         _say(f"error: {safe_text(str(error))}")
         return error.exit_code
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return int(stop.exit_code)
-    except click.exceptions.Abort:
-        return 130
-    except click.UsageError as error:
-        usage = error.ctx.get_usage() if error.ctx else ""
-        _say(f"{usage}\nerror: {safe_text(error.format_message())}".lstrip())
-        return 2
-    except click.ClickException as error:
-        _say(f"error: {safe_text(error.format_message())}")
-        return 2
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         _say("interrupted")
         return 130
+    except usage_error as error:
+        _say(f"error: {safe_text(str(error))}\n`orchestrator {name} --help` explains the command.")
+        return 2
     except BrokenPipeError:
-        # The reader has gone; nothing more can be said to it, and Python must not try at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        raise
     except OSError as error:
         if os.environ.get("ORCHESTRATOR_DEBUG"):
             raise
         _say(f"error: {safe_text(str(error))}; nothing was lost: fix the cause and run the command again")
         return 2
+
+
+def _load(name: str) -> Any:
+    import importlib
+
+    import typer
+
+    entry = COMMANDS[name]
+    found = getattr(importlib.import_module(f"orchestrator.cli.{entry.module}"), entry.name)
+    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    if isinstance(found, typer.Typer):
+        found.info.context_settings = settings
+        return typer.main.get_command(found)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    single.command(name, context_settings=settings)(found)
+    return typer.main.get_command(single)
 
 
 def _say(text: str) -> None:
