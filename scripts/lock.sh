@@ -24,4 +24,12 @@ if grep -nE '://|^-' requirements.lock requirements-dev.lock; then
   echo "lock.sh: a lock names an address or an option (above): it must hold packages and hashes only" >&2
   exit 1
 fi
+# Wheels for all that setup.sh promises, on the oldest and the newest Python: a dry run resolves, downloads nothing.
+for platform in x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin; do
+  for version in 3.11 3.14; do
+    "$tools/venv/bin/uv" pip install --quiet --dry-run --target "$tools/nowhere" --require-hashes --only-binary :all: \
+      --python-platform "$platform" --python-version "$version" --requirement requirements-dev.lock
+    echo "lock.sh: wheels for $platform, Python $version"
+  done
+done
 grep -c '==' requirements.lock requirements-dev.lock
