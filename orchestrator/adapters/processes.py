@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.adapters.process_output import KeptOutput
 from orchestrator.core.domain import OrchestratorError
 from orchestrator.core.text import one_line
 
@@ -217,35 +218,6 @@ def spawn_detached(argv: Sequence[str], *, cwd: str | Path, env: Mapping[str, st
     return process.pid
 
 
-class _Kept:
-    """The beginning and the end of a stream, the end three times as long: that is where failures are summed up."""
-
-    def __init__(self, cap: int) -> None:
-        self.head_cap, self.tail_cap = cap - cap * 3 // 4, cap * 3 // 4
-        self.head, self.tail, self.total = bytearray(), bytearray(), 0
-
-    def add(self, data: bytes) -> None:
-        self.total += len(data)
-        room = self.head_cap - len(self.head)
-        if room > 0:
-            self.head += data[:room]
-            data = data[room:]
-        self.tail += data
-        if len(self.tail) > 2 * self.tail_cap + _CHUNK:
-            del self.tail[: len(self.tail) - self.tail_cap]
-
-    @property
-    def truncated(self) -> bool:
-        return self.total > self.head_cap + self.tail_cap
-
-    def value(self) -> bytes:
-        if not self.truncated:
-            return bytes(self.head + self.tail)
-        missing = self.total - self.head_cap - self.tail_cap
-        mark = f"\n[truncated: {missing} bytes of output are missing here]\n".encode()
-        return bytes(self.head) + mark + bytes(self.tail[-self.tail_cap :] if self.tail_cap else b"")
-
-
 class _Command:
     """One command from its start to the death of its tree; `run` blocks, `cancel` comes from another thread."""
 
@@ -268,7 +240,7 @@ class _Command:
         self.argv, self.cwd, self.env = list(argv), cwd, dict(env)
         self.limits, self.merge, self.contained = limits, merge, contained
         self.stdin, self.fed = memoryview(stdin or b""), stdin is not None
-        self.cap, self.kept = cap, {"out": _Kept(cap), "err": _Kept(cap)}
+        self.cap, self.kept = cap, {"out": KeptOutput(cap), "err": KeptOutput(cap)}
         self.limit, self.deadline, self.lines = "", 0.0, b""
         self.control = self.status = -1
         self.selector = selectors.DefaultSelector()
