@@ -44,10 +44,15 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """Every alias with its pool of usable deployments, first preferred; an unusable entry is in `skipped`."""
+    """Every alias with its pool of usable deployments, first preferred; an unusable entry is in `skipped`.
+
+    `unusable` has the priced deployments whose key is missing, in the order of the file: what a scripted
+    provider can play and a forecast can price all the same.
+    """
 
     pools: Mapping[ModelAlias, tuple[Deployment, ...]]
     skipped: tuple[str, ...] = ()
+    unusable: Mapping[ModelAlias, tuple[Deployment, ...]] = field(default_factory=dict)
 
     def pool(self, alias: ModelAlias) -> tuple[Deployment, ...]:
         return self.pools.get(alias, ())
