@@ -1,0 +1,384 @@
+"""The scripted provider's HTTP side: dialects and control endpoints on loopback, with faults down to the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import threading
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any, Protocol
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from orchestrator.adapters import scripted_chat
+from orchestrator.adapters.scripted_chat import Counted, counted, within_limit
+from orchestrator.adapters.scripted_playing import Asked, Barriers, Call, CallLog, Player
+from orchestrator.adapters.scripted_script import Fault, FaultKind, Reply
+from orchestrator.core.text import one_line
+
+_NOTHING_LINGERS = struct.pack("ii", 1, 0)
+
+
+class Stage:
+    """What the endpoints share: the script being played, barriers, the log, and the open connections."""
+
+    def __init__(self, player: Player, log: CallLog) -> None:
+        self.player, self.log, self.barriers = player, log, Barriers()
+        self.closing = asyncio.Event()
+        self.connections: dict[tuple[str, int], asyncio.Transport] = {}
+
+
+class Dialect(Protocol):
+    """One provider protocol: how a request is read and a reply is written."""
+
+    name: str
+
+    def read(self, body: Mapping[str, Any], *, alias: str | None, authorized: bool) -> Asked: ...
+
+    def body(self, reply: Reply, used: Counted, asked: Asked, number: int) -> bytes: ...
+
+    def frames(self, reply: Reply, used: Counted, asked: Asked, number: int) -> Iterable[bytes]: ...
+
+    def error(self, message: str, *, code: str, status: int) -> bytes: ...
+
+    def stated_usage(self, used: Counted) -> object: ...
+
+
+class ChatDialect:
+    name = "chat"
+
+    def read(self, body: Mapping[str, Any], *, alias: str | None, authorized: bool) -> Asked:
+        return Asked(
+            dialect=self.name,
+            alias=alias,
+            model=str(body.get("model", "")),
+            texts=scripted_chat.texts_of(body),
+            stream=body.get("stream") is True,
+            max_tokens=scripted_chat.max_tokens_of(body),
+            body=body,
+            authorized=authorized,
+        )
+
+    def body(self, reply: Reply, used: Counted, asked: Asked, number: int) -> bytes:
+        return scripted_chat.reply_body(reply, used, model=asked.model, number=number)
+
+    def frames(self, reply: Reply, used: Counted, asked: Asked, number: int) -> Iterable[bytes]:
+        options = asked.body.get("stream_options")
+        include = isinstance(options, Mapping) and options.get("include_usage") is True
+        return scripted_chat.reply_frames(
+            reply, used, model=asked.model, number=number, include_usage=include
+        )
+
+    def error(self, message: str, *, code: str, status: int) -> bytes:
+        return scripted_chat.error_body(message, code=code, status=status)
+
+    def stated_usage(self, used: Counted) -> object:
+        return scripted_chat.stated_usage(used)
+
+
+class _Left(Exception):
+    """The client has gone, or the provider is closing: nobody waits for the rest."""
+
+
+class _Exchange:
+    """One request and its answer on the wire."""
+
+    def __init__(self, stage: Stage, scope: Scope, receive: Receive, send: Send) -> None:
+        self.stage, self.scope, self.receive, self.send = stage, scope, receive, send
+        self._watchers: tuple[asyncio.Task[None], ...] = ()
+
+    async def body(self) -> bytes:
+        data = bytearray()
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise _Left
+            data += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        self._watchers = (
+            asyncio.create_task(self._disconnected()),
+            asyncio.create_task(self._closing()),
+        )
+        return bytes(data)
+
+    async def _disconnected(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def _closing(self) -> None:
+        await self.stage.closing.wait()
+
+    async def while_connected(self, waiting: Awaitable[object]) -> None:
+        """Wait for something. Raises _Left when the client goes first."""
+        task = asyncio.ensure_future(waiting)
+        await asyncio.wait({task, *self._watchers}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            raise _Left
+        await task
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": status, "headers": raw})
+
+    async def part(self, data: bytes) -> None:
+        await self.send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        await self.send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def disconnect(self, *, reset: bool) -> None:
+        """Close the connection under the client: with a TCP reset, or just like that."""
+        transport = self.stage.connections.get(tuple(self.scope["client"]))
+        if transport is not None:
+            if reset:
+                sock = transport.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOTHING_LINGERS)
+                transport.abort()
+            else:
+                transport.close()
+            await self._watchers[0]
+
+    async def close(self) -> None:
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+
+class ModelEndpoint:
+    """Answers requests of one dialect by the script. An ASGI application of its own, for the faults' sake."""
+
+    def __init__(self, stage: Stage, dialect: Dialect) -> None:
+        self.stage, self.dialect = stage, dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = _Exchange(self.stage, scope, receive, send)
+        try:
+            await self._answer(exchange)
+        except _Left:
+            pass
+        finally:
+            await exchange.close()
+
+    async def _answer(self, exchange: _Exchange) -> None:
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.scope["headers"]
+        }
+        key = headers.get("authorization") or headers.get("x-api-key") or ""
+        data = await exchange.body()
+        secret = key.removeprefix("Bearer ")
+        try:
+            # What the client sends may hold its key anywhere; the record never does.
+            text = data.decode("utf-8", "replace")
+            body = json.loads(text.replace(secret, "redacted") if len(secret) >= 8 else text)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            await self._refuse(exchange, "the request is not a JSON object")
+            return
+        alias = exchange.scope["path_params"].get("alias")
+        asked = self.dialect.read(body, alias=alias, authorized=bool(key))
+        chosen = self.stage.player.choose(asked)
+        call = self.stage.log.received(asked, chosen)
+        if chosen is None:
+            last = one_line(asked.texts[-1] if asked.texts else "", 80)
+            await self._refuse(
+                exchange,
+                f"no rule of the script applies to call {call.number} (alias {alias or 'none'}, model "
+                f"{asked.model or 'none'}, last message {last!r})",
+            )
+            self.stage.log.finished(call, "no rule applies")
+            return
+        outcome, used = "client gone", Counted(counts=None)
+        try:
+            reply = within_limit(chosen[2], asked.max_tokens)
+            used = counted(reply, asked.texts)
+            outcome = await self._play(exchange, call, reply, used, key)
+        finally:
+            self.stage.log.finished(call, outcome, self.dialect.stated_usage(used))
+
+    async def _refuse(self, exchange: _Exchange, message: str) -> None:
+        body = self.dialect.error(f"scripted provider: {message}", code="unscripted", status=400)
+        await exchange.start(400, {"Content-Type": "application/json"})
+        await exchange.end(body)
+
+    async def _play(self, exchange: _Exchange, call: Call, reply: Reply, used: Counted, key: str) -> str:
+        if reply.barrier is not None:
+            released = asyncio.Event()
+            self.stage.barriers.hold(reply.barrier, released, asyncio.get_running_loop())
+            await exchange.while_connected(released.wait())
+        if reply.latency_seconds:
+            await exchange.while_connected(asyncio.sleep(reply.latency_seconds))
+        asked, fault = call.asked, reply.fault
+        if fault is not None and fault.kind in (FaultKind.STATUS, FaultKind.BODY, FaultKind.REDIRECT):
+            return await self._state(exchange, fault, key)
+        if fault is not None and fault.kind is FaultKind.HANG:
+            await exchange.while_connected(asyncio.Event().wait())
+        if asked.stream:
+            parts = list(self.dialect.frames(reply, used, asked, call.number))
+            kind = "text/event-stream; charset=utf-8"
+        else:
+            parts = [self.dialect.body(reply, used, asked, call.number)]
+            kind = "application/json"
+        return await self._write(exchange, parts, kind, fault)
+
+    async def _state(self, exchange: _Exchange, fault: Fault, key: str) -> str:
+        """A fixed status, body or redirect. `{authorization}` in a message echoes the key, as some servers do."""
+        if fault.kind is FaultKind.BODY:
+            body = fault.body.encode()
+        else:
+            message = (fault.message or f"scripted status {fault.status}").replace("{authorization}", key)
+            body = self.dialect.error(message, code=fault.code, status=fault.status)
+        await exchange.start(fault.status, {"Content-Type": "application/json", **fault.headers})
+        await exchange.end(body)
+        return f"{fault.kind.value} {fault.status}"
+
+    async def _write(
+        self, exchange: _Exchange, parts: list[bytes], content_type: str, fault: Fault | None
+    ) -> str:
+        headers = {"Content-Type": content_type}
+        if fault is None:
+            if len(parts) == 1:
+                headers["Content-Length"] = str(len(parts[0]))
+            await exchange.start(200, headers)
+            for part in parts[:-1]:
+                await exchange.part(part)
+            await exchange.end(parts[-1])
+            return "replied"
+        whole = b"".join(parts)
+        if fault.kind is FaultKind.DRIP:
+            await exchange.start(200, headers)
+            for place in range(len(whole)):
+                await exchange.part(whole[place : place + 1])
+                await exchange.while_connected(asyncio.sleep(fault.interval_seconds))
+            await exchange.end()
+            return "dripped"
+        if fault.after_bytes or fault.kind is not FaultKind.RESET:
+            await exchange.start(200, headers)
+            await exchange.part(whole[: fault.after_bytes])
+        if fault.kind is FaultKind.TRUNCATE:
+            await exchange.end()
+        else:
+            await exchange.disconnect(reset=fault.kind is FaultKind.RESET)
+        return fault.kind.value
+
+
+def application(stage: Stage) -> Starlette:
+    """The endpoints: chat completions with and without an alias in the address, the model list, the controls."""
+
+    async def models(request: Request) -> Response:
+        known = sorted({call.asked.model for call in stage.log.calls} | {"scripted"})
+        return JSONResponse(
+            {
+                "object": "list",
+                "data": [{"id": name, "object": "model", "owned_by": "script"} for name in known],
+            }
+        )
+
+    async def calls(request: Request) -> Response:
+        return JSONResponse(
+            [
+                {
+                    "call": call.number,
+                    "rule": call.rule,
+                    "play": call.play,
+                    "alias": call.asked.alias,
+                    "model": call.asked.model,
+                    "digest": call.asked.digest,
+                    "outcome": call.outcome,
+                }
+                for call in stage.log.calls
+            ]
+        )
+
+    async def release(request: Request) -> Response:
+        count = request.query_params.get("count")
+        if count is not None and not count.isdigit():
+            return JSONResponse({"error": "count is not a whole number"}, status_code=400)
+        stage.barriers.release(request.path_params["name"], None if count is None else int(count))
+        return JSONResponse(stage.barriers.held())
+
+    async def barriers(request: Request) -> Response:
+        return JSONResponse(stage.barriers.held())
+
+    async def held(request: Request) -> Response:
+        name, count = request.path_params["name"], int(request.query_params.get("count", "1"))
+        arrived = await asyncio.to_thread(stage.barriers.wait_until_held, name, count)
+        return JSONResponse(stage.barriers.held(), status_code=200 if arrived else 408)
+
+    chat = ModelEndpoint(stage, ChatDialect())
+    return Starlette(
+        routes=[
+            *(
+                Route(prefix + "/chat/completions", chat, methods=["POST"])
+                for prefix in ("", "/v1", "/{alias}/v1")
+            ),
+            *(Route(prefix + "/models", models) for prefix in ("", "/v1", "/{alias}/v1")),
+            Route("/control/calls", calls),
+            Route("/control/barriers", barriers),
+            Route("/control/barriers/{name}", held),
+            Route("/control/release/{name}", release, methods=["POST"]),
+        ]
+    )
+
+
+def _tracking(connections: dict[tuple[str, int], asyncio.Transport]) -> type[asyncio.Protocol]:
+    class Tracked(H11Protocol):
+        """Remembers each connection's transport, which the faults close; ASGI itself cannot."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if self.client is not None:
+                connections[self.client] = transport
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self.client is not None:
+                connections.pop(self.client, None)
+            super().connection_lost(exc)
+
+    return Tracked
+
+
+async def serve(
+    stage: Stage, listener: socket.socket, *, stop: asyncio.Event, ready: threading.Event | None = None
+) -> None:
+    """Serve until `stop` is set; open replies are cut off then."""
+    config = uvicorn.Config(
+        application(stage),
+        http=_tracking(stage.connections),
+        ws="none",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+
+    async def end() -> None:
+        await stop.wait()
+        stage.closing.set()
+        for transport in list(stage.connections.values()):
+            transport.abort()
+        server.should_exit = True
+
+    ending = asyncio.create_task(end())
+    if ready is not None:
+        ready.set()
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        ending.cancel()
