@@ -178,6 +178,19 @@ class RoomFreed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FundsAssessed:
+    """What is left under the caps, against what the rest of the run is expected to cost.
+
+    While money is `short`, policy `thrifty` finishes the first pass over all that is ready before it escalates.
+    """
+
+    short: bool
+    left: Usd | None = None
+    expected: Usd | None = None
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanReplaced:
     """What was left of the plan has been planned anew; finished subtasks keep their ids and results."""
 
@@ -219,6 +232,7 @@ Event = (
     | RunPaused
     | RunResumed
     | RoomFreed
+    | FundsAssessed
     | PlanReplaced
     | RunEnded
     | Noted

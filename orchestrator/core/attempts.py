@@ -1,0 +1,219 @@
+"""How attempts and landings move a subtask: forward, to another try, up a rung, or to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.core.board import Board
+from orchestrator.core.domain import (
+    AttemptId,
+    Ended,
+    ExecutorName,
+    Limits,
+    Outcome,
+    Policy,
+    Subtask,
+    SubtaskId,
+    VerdictKind,
+)
+from orchestrator.core.escalation import Escalation, blocked_behind
+from orchestrator.core.events import (
+    AttemptFinished,
+    AttemptStarted,
+    CancelAttempt,
+    Command,
+    Land,
+    LandingRefused,
+    SubtaskLanded,
+)
+from orchestrator.core.money import Usd
+from orchestrator.core.node import Node, Phase
+
+
+class Attempts:
+    """The board of a run with the rules for attempts; `core.dispatch` adds the run and what users ask for."""
+
+    def __init__(
+        self,
+        subtasks: Sequence[Subtask],
+        *,
+        limits: Limits,
+        escalation: Escalation,
+        first: Sequence[SubtaskId],
+    ) -> None:
+        self._limits = limits
+        self._escalation = escalation
+        self.board = Board(subtasks, limits=limits, escalation=escalation, first=first)
+        self.short_of_money = False
+        # Attempts that ended with a bill: a refusal for want of room from before then is worth another try.
+        self._settled = 0
+
+    @property
+    def expected_left(self) -> Usd:
+        """The expected dollars of one more attempt at every unfinished subtask, on the rung it stands on."""
+        cost = self._escalation.cost
+        models = ((node, node.target) for node in self.board.nodes if not node.phase.final)
+        return Usd(sum(cost(node.subtask, model).nano for node, model in models if model is not None))
+
+    # --- attempts ----------------------------------------------------------------------------------
+
+    def _attempt_started(self, event: AttemptStarted, commands: list[Command]) -> None:
+        node = self._under_way(event.attempt, commands)
+        if node is None:
+            return
+        if node.phase is Phase.STARTING:
+            self.board.move(node, Phase.RUNNING)
+        if event.model != node.model:
+            # A band may have put it on another model than its rung.
+            self.board.ready.take_model(event.model)
+            self.board.ready.give_back_model(node.model)
+            node.model = event.model
+
+    def _attempt_finished(self, event: AttemptFinished, commands: list[Command]) -> None:
+        node = self._under_way(event.attempt, commands)
+        if node is None:
+            return
+        outcome = event.outcome
+        self.board.ready.give_back_slot(node.model)
+        if outcome.ended not in (Ended.NO_ROOM, Ended.NO_MODEL):
+            self._settled += 1
+            node.tokens_used += outcome.usage.output_tokens
+            if self._escalation.is_smart(node.target):
+                node.smart_nano += outcome.bill.nano
+        if node.wish is not None:
+            self._grant_wish(node, commands)
+            return
+        if outcome.ended is Ended.PASSED:
+            self.board.move(node, Phase.LANDING)
+            commands.append(Land(attempt=event.attempt))
+            return
+        self.board.ready.give_back_files(node.place)
+        match outcome.ended:
+            case Ended.NO_ROOM:
+                node.refused_at = self._settled
+                self.board.move(node, Phase.NO_ROOM, outcome.reason)
+            case Ended.NO_MODEL:
+                self.board.move(node, Phase.NO_MODEL, outcome.reason)
+            case Ended.CANCELLED:
+                self.board.admit(node)
+            case _:
+                self._not_passed(node, outcome, commands)
+
+    def _not_passed(self, node: Node, outcome: Outcome, commands: list[Command]) -> None:
+        verdict = outcome.verdict
+        if verdict is not None and verdict.kind is VerdictKind.UNVERIFIED:
+            node.after.append(node.attempt)
+            self.board.close(node, Phase.FAILED, outcome.reason or "nothing could verify it", commands)
+        else:
+            self._try_again(node, outcome.reason, commands)
+
+    def _try_again(self, node: Node, reason: str, commands: list[Command]) -> None:
+        """After a failed attempt: the same rung with what was learned, the next rung, or the end."""
+        node.after.append(node.attempt)
+        node.tries += 1
+        node.failures += 1
+        limits = self._limits
+        if node.subtask.executor is ExecutorName.TOOL or node.failures >= limits.max_attempts:
+            self.board.close(node, Phase.FAILED, reason, commands)
+        elif node.tries < limits.attempts_per_rung and not self._over_smart_cap(node, node.rung):
+            node.reasons = (f"again on {node.target}: {reason}",)
+            self.board.admit(node)
+        elif node.rung + 1 < len(node.rungs) and not self._over_smart_cap(node, node.rung + 1):
+            node.reasons = (f"escalated from {node.target}: {reason}",)
+            node.rung += 1
+            node.tries = 0
+            self._escalate(node, reason)
+        else:
+            self.board.close(node, Phase.FAILED, reason, commands)
+
+    def _over_smart_cap(self, node: Node, rung: int) -> bool:
+        cap = self._limits.smart_per_subtask
+        return cap is not None and self._escalation.is_smart(node.rungs[rung]) and node.smart_nano >= cap.nano
+
+    def _escalate(self, node: Node, reason: str) -> None:
+        model = node.target
+        if model is None or not (self.short_of_money and self._escalation.policy is Policy.THRIFTY):
+            self.board.admit(node)
+            return
+        gain = self._escalation.gain(
+            node.subtask,
+            model,
+            blocked=blocked_behind(node.place, self.board.wanted_by),
+            tokens_used=node.tokens_used,
+        )
+        self.board.move(node, Phase.HELD, reason)
+        self.board.held.hold(node.place, gain)
+
+    def _release_held(self) -> bool:
+        """Let the escalation that is worth most go on; return whether there was one."""
+        place = self.board.held.pop()
+        if place is None:
+            return False
+        self.board.admit(self.board.nodes[place])
+        return True
+
+    # --- landings ----------------------------------------------------------------------------------
+
+    def _landed(self, event: SubtaskLanded, commands: list[Command]) -> None:
+        node = self._landing(event.attempt)
+        if node is not None:
+            node.wish = None
+            self.board.ready.give_back_files(node.place)
+            self.board.succeed(node)
+
+    def _landing_refused(self, event: LandingRefused, commands: list[Command]) -> None:
+        node = self._landing(event.attempt)
+        if node is None:
+            return
+        if node.wish is not None:
+            self._grant_wish(node, commands)
+            return
+        self.board.ready.give_back_files(node.place)
+        if not event.conflict:
+            self._try_again(node, event.reason, commands)
+            return
+        node.after.append(node.attempt)
+        node.conflicts += 1
+        if node.conflicts > self._limits.conflicts_per_subtask:
+            self.board.close(node, Phase.FAILED, f"{node.conflicts} conflicts: {event.reason}", commands)
+        else:
+            node.reasons = (f"reopened on the new base: {event.reason}",)
+            self.board.admit(node)
+
+    def _landing(self, attempt: AttemptId) -> Node | None:
+        place = self.board.index.get(attempt.subtask)
+        node = None if place is None else self.board.nodes[place]
+        if node is None or node.phase is not Phase.LANDING or node.number != attempt.number:
+            return None
+        return node
+
+    # --- what both need ------------------------------------------------------------------------------
+
+    def _under_way(self, attempt: AttemptId, commands: list[Command]) -> Node | None:
+        """The subtask of an attempt that someone works on; None for an attempt that is of no account any more."""
+        place = self.board.index.get(attempt.subtask)
+        if place is None:
+            return None
+        node = self.board.nodes[place]
+        if node.number == attempt.number and Phase.STARTING <= node.phase <= Phase.RUNNING:
+            return node
+        if attempt.number <= node.number or node.phase.active or node.phase is Phase.SUCCEEDED:
+            return None
+        # Journalled by a run with other limits, or just after a request to skip it: it is under way all the same.
+        if node.phase.final:
+            node.wish = node.phase
+            commands.append(CancelAttempt(attempt=attempt))
+        self.board.withdraw(node)
+        self.board.ready.take(node.place, node.target)
+        node.number, node.model = attempt.number, node.target
+        self.board.move(node, Phase.STARTING)
+        return node
+
+    def _grant_wish(self, node: Node, commands: list[Command]) -> None:
+        """The attempt under way has ended: now the subtask goes where the user wanted it."""
+        wish, node.wish = node.wish, None
+        self.board.ready.give_back_files(node.place)
+        if wish is Phase.READY:
+            self.board.reopen(node)
+        elif wish is not None:
+            self.board.close(node, wish, "on request", commands)

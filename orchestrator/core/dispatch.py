@@ -1,0 +1,342 @@
+"""The run as a machine: an event goes in, commands come out. No clock, no I/O, no randomness.
+
+Transitions of one subtask (rows: where it stands; the event; where it goes and what is commanded):
+
+| phase               | event                                  | next phase, commands                                 |
+| ------------------- | -------------------------------------- | ---------------------------------------------------- |
+| pending             | last dependency landed                 | ready (aside when it is not selected)                |
+| pending             | a dependency ended without success     | blocked; Block, for its whole cone                   |
+| ready               | slot, model and files are free         | starting; Start                                      |
+| starting            | AttemptStarted                         | running                                              |
+| starting, running   | AttemptFinished: passed                | landing; Land (its files stay taken, its slot not)   |
+| starting, running   | ... rejected, error; tries left        | ready on the same rung, with what was learned        |
+| starting, running   | ... rejected, error; rungs left        | ready one rung up; held when money is short          |
+| starting, running   | ... rejected, error; nothing left      | failed                                               |
+| starting, running   | ... unverified                         | failed: no stronger model could be verified either   |
+| starting, running   | ... no_room, no_model                  | waiting for room, for a model; never a failure       |
+| starting, running   | ... cancelled without a wish           | ready again                                          |
+| landing             | SubtaskLanded                          | succeeded                                            |
+| landing             | LandingRefused: conflict               | ready again on the new base, so many times           |
+| landing             | LandingRefused: fails there            | as rejected                                          |
+| held                | nothing else can start, or money again | ready                                                |
+| no room, no model   | RoomFreed, RunResumed, others settled  | ready                                                |
+| any waiting         | SkipRequested, CancelRequested         | skipped, cancelled; Block for its cone               |
+| starting, running   | SkipRequested, CancelRequested         | CancelAttempt; skipped, cancelled when it has ended  |
+| landing             | SkipRequested, CancelRequested         | as the landing ends; a refused one is not tried again |
+| failed and the like | RetryRequested                         | ready, its cone pending again                        |
+| succeeded           | SubtaskUndone                          | ready (retry) or skipped; the reopened run again     |
+
+The run: nothing active and all final -> Finish; nothing active and nothing can start -> Pause, with what it
+waits for. PauseRequested lets what is under way end. Every event is journalled before it is handled, so
+handling the journal's events from the beginning gives the same machine; `outstanding` are its open commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.core import events as ev
+from orchestrator.core.attempts import Attempts
+from orchestrator.core.board import Board
+from orchestrator.core.domain import (
+    ExecutorName,
+    Limits,
+    ModelAlias,
+    Plan,
+    Policy,
+    RunState,
+    State,
+    Subtask,
+    SubtaskId,
+)
+from orchestrator.core.escalation import Escalation
+from orchestrator.core.node import Node, Phase
+from orchestrator.core.waiting import Waiting, pause_of, waiting_of
+
+
+class Dispatch(Attempts):
+    """One run of one plan. `first` is an order found by look-ahead; without it the longest remaining path leads."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        limits: Limits | None = None,
+        escalation: Escalation | None = None,
+        first: Sequence[SubtaskId] = (),
+    ) -> None:
+        super().__init__(
+            plan.subtasks, limits=limits or Limits(), escalation=escalation or Escalation(), first=first
+        )
+        self.run_state = RunState.RUNNING
+        self._paused = ""
+        self._cancelled = False
+        self._selected: tuple[SubtaskId, ...] | None = None
+        self._said: ev.Pause | ev.Finish | None = None
+        self._handlers: dict[type[Any], Callable[[Any, list[ev.Command]], None]] = {
+            ev.AttemptStarted: self._attempt_started,
+            ev.AttemptFinished: self._attempt_finished,
+            ev.SubtaskLanded: self._landed,
+            ev.LandingRefused: self._landing_refused,
+            ev.SubtaskUndone: self._undone,
+            ev.SkipRequested: self._skip_requested,
+            ev.CancelRequested: self._cancel_requested,
+            ev.RetryRequested: self._retry_requested,
+            ev.SelectionChanged: self._selection_changed,
+            ev.PauseRequested: self._pause_requested,
+            ev.RunPaused: self._run_paused,
+            ev.RunResumed: self._run_resumed,
+            ev.RoomFreed: self._room_freed,
+            ev.FundsAssessed: self._funds_assessed,
+            ev.PlanReplaced: self._plan_replaced,
+            ev.RunEnded: self._run_ended,
+        }
+
+    # --- the machine -------------------------------------------------------------------------------
+
+    def begin(self) -> list[ev.Command]:
+        """Start what can start. To be called once, before the first event."""
+        for node in self.board.nodes:
+            if node.phase is Phase.PENDING and not node.missing:
+                self.board.admit(node)
+        return self._go([])
+
+    def handle(self, event: ev.Event) -> list[ev.Command]:
+        """Take in one event; return what is to be done now, in order."""
+        handler = self._handlers.get(type(event))
+        if handler is None:
+            return []
+        commands: list[ev.Command] = []
+        handler(event, commands)
+        return self._go(commands)
+
+    def replay(self, events: Iterable[ev.Event]) -> None:
+        """Take in a journal from its beginning; what is still to be done then is in `outstanding`."""
+        self.begin()
+        for event in events:
+            self.handle(event)
+
+    def outstanding(self) -> list[ev.Command]:
+        """The commands no event has answered yet: to be performed by whoever takes the run over."""
+        commands: list[ev.Command] = []
+        for node in self.board.in_phase(Phase.STARTING, Phase.RUNNING, Phase.LANDING):
+            if node.phase is Phase.LANDING:
+                commands.append(ev.Land(attempt=node.attempt))
+                continue
+            commands.append(_start(node))
+            if node.wish is not None:
+                commands.append(ev.CancelAttempt(attempt=node.attempt))
+        return [*commands, self._said] if self._said and self.run_state is RunState.RUNNING else commands
+
+    def _go(self, commands: list[ev.Command]) -> list[ev.Command]:
+        board = self.board
+        if not self._paused and not self._cancelled:
+            while True:
+                place = board.ready.pop()
+                if place is None:
+                    # Escalate at once when nothing else can start.
+                    if board.ready.free_slots > 0 and board.ready.alone < 0 and self._release_held():
+                        continue
+                    break
+                node = board.nodes[place]
+                node.number += 1
+                node.model = node.target
+                board.move(node, Phase.STARTING)
+                commands.append(_start(node))
+        if not board.active:
+            self._rest(commands)
+        return commands
+
+    def _rest(self, commands: list[ev.Command]) -> None:
+        """Nothing is under way and nothing can start: end, try again what was refused too early, or pause."""
+        if self._said is not None or self.run_state is not RunState.RUNNING:
+            return
+        if not self.board.unfinished:
+            self._said = ev.Finish(cancelled=self._cancelled)
+        else:
+            # Others have settled for less than they held since these were refused.
+            early = [node for node in self.board.in_phase(Phase.NO_ROOM) if node.refused_at < self._settled]
+            if early and not self._paused:
+                for node in early:
+                    self.board.admit(node)
+                self._go(commands)
+                return
+            self._said = pause_of(self.board, self._paused)
+        commands.append(self._said)
+
+    # --- the run -----------------------------------------------------------------------------------
+
+    def _pause_requested(self, event: ev.PauseRequested, commands: list[ev.Command]) -> None:
+        self._paused = event.reason or "paused"
+        self._said = None
+
+    def _run_paused(self, event: ev.RunPaused, commands: list[ev.Command]) -> None:
+        self._paused = event.reason or "paused"
+        self.run_state = RunState.PAUSED
+
+    def _run_resumed(self, event: ev.RunResumed, commands: list[ev.Command]) -> None:
+        self._paused = ""
+        self.run_state = RunState.RUNNING
+        self._try_refused_again()
+
+    def _room_freed(self, event: ev.RoomFreed, commands: list[ev.Command]) -> None:
+        self._try_refused_again()
+
+    def _try_refused_again(self) -> None:
+        self._said = None
+        for node in self.board.in_phase(Phase.NO_ROOM, Phase.NO_MODEL):
+            self.board.admit(node)
+
+    def _funds_assessed(self, event: ev.FundsAssessed, commands: list[ev.Command]) -> None:
+        self.short_of_money = event.short
+        while not event.short and self._release_held():
+            pass
+
+    def _run_ended(self, event: ev.RunEnded, commands: list[ev.Command]) -> None:
+        self.run_state = RunState.CANCELLED if event.cancelled else RunState.DONE
+
+    def _plan_replaced(self, event: ev.PlanReplaced, commands: list[ev.Command]) -> None:
+        old = {node.id: node for node in self.board.nodes}
+        kept = {subtask.id for subtask in event.plan.subtasks}
+        dropped = [node for node in self.board.nodes if node.id not in kept]
+        self.board = Board(
+            (*event.plan.subtasks, *(node.subtask for node in dropped)),
+            limits=self._limits,
+            escalation=self._escalation,
+            before=old,
+        )
+        self._said = None
+        for before in dropped:
+            node = self.board[before.id]
+            if before.phase.final and not node.phase.final:
+                self.board.move(node, before.phase, before.detail)
+            elif not before.phase.final:
+                self._ask(node, Phase.CANCELLED, "not in the new plan", commands)
+        self.board.select(self._selected)
+        for node in self.board.in_phase(Phase.PENDING):
+            self.board.settle(node)
+
+    # --- what users ask for --------------------------------------------------------------------------
+
+    def _skip_requested(self, event: ev.SkipRequested, commands: list[ev.Command]) -> None:
+        self._said = None
+        if event.subtask in self.board.index:
+            self._ask(self.board[event.subtask], Phase.SKIPPED, "on request", commands)
+
+    def _cancel_requested(self, event: ev.CancelRequested, commands: list[ev.Command]) -> None:
+        self._said = None
+        if event.subtask is None:
+            self._cancelled = True
+            for node in self.board.nodes:
+                if node.phase.active:
+                    self._ask(node, Phase.CANCELLED, "", commands)
+                elif not node.phase.final:
+                    self.board.withdraw(node)
+                    self.board.move(node, Phase.CANCELLED, "the run was cancelled")
+        elif event.subtask in self.board.index:
+            self._ask(self.board[event.subtask], Phase.CANCELLED, "on request", commands)
+
+    def _ask(self, node: Node, phase: Phase, why: str, commands: list[ev.Command]) -> None:
+        """Bring a subtask to the end a user wants: at once, or when what is under way has ended."""
+        if node.phase.active:
+            if node.wish is None and node.phase is not Phase.LANDING:
+                commands.append(ev.CancelAttempt(attempt=node.attempt))
+            node.wish = phase
+        elif not node.phase.final:
+            self.board.close(node, phase, why, commands)
+
+    def _retry_requested(self, event: ev.RetryRequested, commands: list[ev.Command]) -> None:
+        if event.subtask not in self.board.index:
+            return
+        node = self.board[event.subtask]
+        if node.phase in (Phase.SUCCEEDED, Phase.LANDING):
+            return
+        self._said = None
+        self._revive()
+        if event.note:
+            node.notes.append(event.note)
+        if node.phase.active:
+            self._ask(node, Phase.READY, "", commands)
+            self._climb_from(node, event.model)
+            return
+        self._climb_from(node, event.model)
+        node.reasons = ("the user asked for another try",)
+        for blocker in self.board.blockers(node):
+            self.board.reopen(blocker)
+        self.board.reopen(node)
+
+    def _revive(self) -> None:
+        """A run that had ended has something to do again."""
+        self._cancelled = False
+        if self.run_state is not RunState.PAUSED:
+            self.run_state = RunState.RUNNING
+
+    def _climb_from(self, node: Node, model: ModelAlias | None) -> None:
+        if model is not None and node.subtask.executor is not ExecutorName.TOOL:
+            tags = self._escalation.policy is Policy.TAGS
+            node.rungs = (model,) if tags else self._escalation.rungs_from(model, node.subtask)
+            node.rung = 0
+
+    def _undone(self, event: ev.SubtaskUndone, commands: list[ev.Command]) -> None:
+        if event.subtask not in self.board.index:
+            return
+        node = self.board[event.subtask]
+        if node.phase is not Phase.SUCCEEDED:
+            return
+        self._said = None
+        self._revive()
+        if event.note:
+            node.notes.append(event.note)
+        if event.retry:
+            node.reasons = ("its commit was taken back",)
+            self.board.reopen(node)
+        else:
+            self.board.undo(node, "its commit was taken back", commands)
+        for subtask_id in event.reopened:
+            other = self.board[subtask_id]
+            if other.phase is Phase.SUCCEEDED:
+                other.reasons = (f"{node.id} was taken back",)
+                self.board.reopen(other)
+
+    def _selection_changed(self, event: ev.SelectionChanged, commands: list[ev.Command]) -> None:
+        self._said = None
+        self._selected = event.only
+        self.board.select(event.only)
+
+    # --- looking -------------------------------------------------------------------------------------
+
+    def states(self) -> Mapping[SubtaskId, State]:
+        """Where every subtask stands, in the order of the plan."""
+        return {node.id: self.board.state(node) for node in self.board.nodes}
+
+    def state(self, subtask: SubtaskId) -> State:
+        return self.board.state(self.board[subtask])
+
+    def waiting(self, subtask: SubtaskId) -> Waiting | None:
+        """What the subtask waits for, or None when it runs or has ended."""
+        return waiting_of(self.board, self.board[subtask], self._paused)
+
+    def detail(self, subtask: SubtaskId) -> str:
+        """Why it ended without success, or why it was refused, in a sentence; empty when there is nothing to say."""
+        return self.board[subtask].detail
+
+    def subtask(self, subtask: SubtaskId) -> Subtask:
+        return self.board[subtask].subtask
+
+    def node(self, subtask: SubtaskId) -> Node:
+        """All that is remembered of a subtask, to be looked at only."""
+        return self.board[subtask]
+
+    def is_entry(self, subtask: SubtaskId) -> bool:
+        """Whether the subtask stands on its entry rung, which a budget band may put on a cheaper model."""
+        return self.board[subtask].rung == 0
+
+    @property
+    def paused(self) -> str:
+        """Why nothing new is started; empty while the run goes on."""
+        return self._paused
+
+
+def _start(node: Node) -> ev.Start:
+    return ev.Start(attempt=node.attempt, model=node.model, reasons=node.reasons, after=tuple(node.after))
