@@ -234,11 +234,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a request gets no route, with the cap that binds and the amount that would do, when one would."""
+    """Why a request gets no route, with the cap that binds and the amount that would do, when one would.
+
+    `no_model` tells a missing model (alias, key, context) from missing room in a cap or the budget.
+    """
 
     message: str
     reasons: tuple[str, ...]
     would_do: Usd | None = None
+    no_model: bool = False
 
 
 # --- verdicts and outcomes ----------------------------------------------------------------------
