@@ -1,0 +1,1 @@
+"""The ways to do a subtask: each an `Executor` of `core.ports`."""
