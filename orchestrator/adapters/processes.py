@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.adapters.background import in_background
 from orchestrator.adapters.process_output import KeptOutput
 from orchestrator.core.domain import OrchestratorError
 from orchestrator.core.text import one_line
@@ -120,62 +121,11 @@ async def run(
 
     The time limit covers everything but the two seconds a process has to obey SIGTERM. Raises CannotStart.
     """
-    import asyncio
-
     command = _Command(
         argv, cwd=cwd, env=env, stdin=stdin, cap=max_output_bytes, limits=limits, merge=merge_stderr,
         contained=contained,
     )  # fmt: skip
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Completed] = loop.create_future()
-
-    def work() -> None:
-        try:
-            completed = command.run(timeout_seconds)
-        except BaseException as error:
-            _later(loop, done, None, error)
-        else:
-            _later(loop, done, completed, None)
-
-    # A thread of its own: the loop's shared pool is small, and commands take minutes.
-    threading.Thread(target=work, name=f"run {Path(argv[0]).name}", daemon=True).start()
-    cancelled: asyncio.CancelledError | None = None
-    while True:
-        try:
-            completed = await asyncio.shield(done)
-        except asyncio.CancelledError as error:
-            # Not before the tree is gone: who cancels may remove the directory next.
-            cancelled = error
-            command.cancel()
-            if done.done():
-                raise
-            continue
-        except BaseException:
-            if cancelled is not None:
-                raise cancelled from None
-            raise
-        if cancelled is not None:
-            raise cancelled
-        return completed
-
-
-def _later(loop: object, done: object, completed: Completed | None, error: BaseException | None) -> None:
-    import asyncio
-
-    assert isinstance(loop, asyncio.AbstractEventLoop) and isinstance(done, asyncio.Future)
-
-    def deliver() -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(completed)
-
-    try:
-        loop.call_soon_threadsafe(deliver)
-    except RuntimeError:
-        return  # The loop is closed: nobody waits for the answer any more.
+    return await in_background(lambda: command.run(timeout_seconds), cancel=command.cancel)
 
 
 def run_blocking(
