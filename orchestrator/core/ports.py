@@ -53,7 +53,7 @@ class ModelRequest:
     """One question to a model. `purpose` is `attempt`, `planning`, `answer`: it names the hold in the ledger.
 
     `schema` asks for structured output where the model supports it. `deadline_seconds` bounds the whole call,
-    waiting for tokens included.
+    waiting for tokens included. `run_cap` and `attempt_cap` bound what the run and the attempt may cost in all.
     """
 
     model: ModelAlias
@@ -66,6 +66,8 @@ class ModelRequest:
     schema_name: str = "reply"
     deadline_seconds: float = 600.0
     files: tuple[str, ...] = ()
+    run_cap: Usd | None = None
+    attempt_cap: Usd | None = None
 
 
 class Flag(StrEnum):
@@ -137,6 +139,7 @@ class HoldRequest:
     deployment: str
     purpose: str
     what: str
+    category: str = ""
     repository: str | None = None
     run: RunId | None = None
     attempt: AttemptId | None = None

@@ -1,0 +1,283 @@
+"""The store: journal and ledger of one user in one SQLite file, for all his processes and repositories."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from orchestrator.adapters.books import Books, Held
+from orchestrator.adapters.calendar import rolling_days, zone
+from orchestrator.adapters.database import StoreUnusable, connect, quick_check
+from orchestrator.adapters.holder import Holder, is_alive, this_process
+from orchestrator.adapters.records import Records, RunSpan
+from orchestrator.adapters.room import Room
+from orchestrator.adapters.writer import Operation, Writer
+from orchestrator.core.catalogue import AlertAction, BudgetRules
+from orchestrator.core.domain import OrchestratorError, RunId
+from orchestrator.core.events import Event, to_record
+from orchestrator.core.ledger import Entry, RaisedAlert, Status, Wait
+from orchestrator.core.money import Usage, Usd
+from orchestrator.core.ports import Clock, Flag, HoldRequest
+
+T = TypeVar("T")
+
+# Reading this much for a check at the start takes a few hundredths of a second.
+CHECKED_BYTES = 32_000_000
+
+_log = logging.getLogger("orchestrator.budget")
+
+
+class NotAmbiguous(OrchestratorError):
+    """Only the hold of a crashed call can be reconciled; any other is settled by the one that made it."""
+
+
+def tell(raised: RaisedAlert) -> None:
+    """Log an alert: `warn` and `block` reach the terminal, `log` only a configured log."""
+    _log.log(logging.INFO if raised.alert.action is AlertAction.LOG else logging.WARNING, "%s", raised)
+
+
+class Store:
+    """Ledger and Journal of `core.ports` in one. Safe for many tasks, threads and processes at once."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        rules: BudgetRules,
+        on_alert: Callable[[RaisedAlert], None] = tell,
+        holder: Holder | None = None,
+        alive: Callable[[Holder], bool] = is_alive,
+    ) -> None:
+        zone(rules.timezone)
+        rolling_days(rules.duration)
+        self.path = path
+        self.rules = rules
+        self._clock = clock
+        self._on_alert = on_alert
+        self._me = holder or this_process()
+        self._alive = alive
+        self._reserved = False
+        self._holder = secrets.randbits(62)
+        connection = connect(path)
+        try:
+            if path.stat().st_size <= CHECKED_BYTES:
+                quick_check(connection, path)
+            self._records = Records(path)
+            self._room = Room(version=self._records.version, check_holders=self._recover_later)
+            self._writer = Writer(connection, path, clock=clock, rules=rules, freed=self._room.wake)
+        except BaseException:
+            connection.close()
+            raise
+        self._recover()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        clock: Clock,
+        rules: BudgetRules,
+        on_alert: Callable[[RaisedAlert], None] = tell,
+        holder: Holder | None = None,
+        alive: Callable[[Holder], bool] = is_alive,
+    ) -> Store:
+        """Open the store, making it when there is none; holds of processes that are gone become ambiguous.
+
+        `on_alert` is called on the event loop of the call that set the alert off. Raises StoreUnusable.
+        """
+        return cls(path, clock=clock, rules=rules, on_alert=on_alert, holder=holder, alive=alive)
+
+    def close(self) -> None:
+        """Finish what was submitted and let go of the file. Holds still open stay charged, as ambiguous."""
+        try:
+            if self._reserved:
+                self._writer.call(
+                    lambda books: books.abandon_all(self._holder, "the store was closed during the call")
+                )
+        except StoreUnusable as error:
+            # They become ambiguous when somebody opens the store after this process has ended.
+            _log.debug("holds left to the next start: %s", error)
+        self._writer.close()
+        self._records.close()
+        self._room.wake()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # --- the journal ----------------------------------------------------------------------------
+
+    async def append(self, run: RunId, events: Sequence[Event]) -> None:
+        """Durable when it returns; events of one call are one transaction, in order."""
+        if not events:
+            return
+        records = [
+            (name, json.dumps(plain, separators=(",", ":"), allow_nan=False))
+            for name, plain in map(to_record, events)
+        ]
+        at = self._clock.now()
+        await self._do(lambda books: books.append(run, at, records))
+
+    def events(self, run: RunId, *, after: int = 0) -> Iterable[Event]:
+        """All events of the run, oldest first; those after the first `after` ones. Raises StoreDamaged."""
+        return self._records.events(run, after=after)
+
+    def runs(self) -> tuple[RunSpan, ...]:
+        """Every run in the journal, the youngest first."""
+        return self._records.runs()
+
+    def run_ids(self) -> tuple[RunId, ...]:
+        return tuple(span.run for span in self.runs())
+
+    # --- the ledger -----------------------------------------------------------------------------
+
+    async def reserve(self, request: HoldRequest) -> int:
+        """Durably promise the amount; return the hold's id. Waits while open holds may free the room.
+
+        Raises BudgetExceeded when the amount can never fit, ModelUnavailable when an overrun stopped the model.
+        """
+        while True:
+            seen = self._room.version()
+            held = await self.try_reserve(request)
+            if isinstance(held, int):
+                return held
+            await self._room.changed(seen)
+
+    async def try_reserve(self, request: HoldRequest) -> int | Wait:
+        """Like `reserve`, but return what it would have to wait for instead of waiting."""
+
+        def perform(books: Books) -> Held | Wait:
+            books.register(self._holder, self._me)
+            return books.reserve(request, self._holder)
+
+        self._reserved = True
+        held = await self._do(perform, lost=self._give_back)
+        if isinstance(held, Wait):
+            return held
+        self._tell(held.alerts)
+        return held.hold
+
+    async def settle(
+        self,
+        hold: int,
+        *,
+        bill: Usd | None,
+        usage: Usage | None = None,
+        answered_by: str = "",
+        flags: Sequence[Flag] = (),
+    ) -> Usd:
+        """Replace the hold by the bill (None: unknown, the whole hold is charged); return what was charged.
+
+        Not lost by a crash of this process from then on. After a power loss the whole hold may be charged
+        instead, never less: a bill above the hold is flushed first. Raises HoldResolved.
+        """
+        charged = await self._do(
+            lambda books: books.settle(hold, bill=bill, usage=usage, answered_by=answered_by, flags=flags),
+            durable=False,
+        )
+        self._tell(charged.alerts)
+        return charged.amount
+
+    async def release(self, hold: int, *, reason: str) -> None:
+        """Give the hold back: the call provably never left or was refused unprocessed. Raises HoldResolved."""
+        await self._do(lambda books: books.release(hold, reason=reason), durable=False)
+
+    async def left(self, *, run: RunId | None = None, run_cap: Usd | None = None) -> Mapping[str, Usd]:
+        """Dollars neither spent nor held per window: `day` (the budget window) always, `run` when it has a cap."""
+        return self._records.left(self.rules, self._clock.epoch_seconds(), run=run, run_cap=run_cap)
+
+    # --- looking and putting right --------------------------------------------------------------
+
+    def entries(self, run: RunId | None = None, since: float | None = None) -> tuple[Entry, ...]:
+        """All holds with what became of them, oldest first; `since` is in seconds since 1970."""
+        return self._records.entries(run=run, since=since)
+
+    def open_holds(self) -> tuple[Entry, ...]:
+        """The holds that have not resolved: open calls, and the ambiguous ones of crashed processes."""
+        return self._records.open_holds()
+
+    def status(self) -> Status:
+        """The budget window as it stands."""
+        return self._records.status(self.rules, self._clock.epoch_seconds())
+
+    def reconcile(self, hold: int, bill: Usd | None, *, reason: str) -> Usd:
+        """Settle an ambiguous hold by hand and keep the reason; return what is charged for it.
+
+        `bill` None accepts the whole hold. Raises NotAmbiguous, HoldResolved.
+        """
+
+        def perform(books: Books) -> Usd:
+            if not books.is_ambiguous(hold):
+                raise NotAmbiguous(
+                    f"hold {hold} belongs to a call that is still running: it settles by itself, or becomes "
+                    f"ambiguous when its process ends"
+                )
+            books.reconciled(hold, reason)
+            return books.settle(hold, bill=bill, reason=reason, reconciled=True).amount
+
+        return self._writer.call(perform)
+
+    def allow(self, deployment: str, *, reason: str) -> bool:
+        """Let a deployment that an overrun stopped be called again; False when it was not stopped."""
+        return self._writer.call(lambda books: books.lift(deployment, reason))
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    async def _do(
+        self, perform: Callable[[Books], T], *, durable: bool = True, lost: Callable[[T], None] | None = None
+    ) -> T:
+        """Perform in the writer's next transaction. Cancelled or not, what was submitted is carried out.
+
+        `lost` makes the exception: then a cancelled operation is skipped, or undone by `lost` when it was too
+        late for that.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def done(value: T | None, error: BaseException | None) -> None:
+            if future.done():
+                if error is None and lost is not None:
+                    lost(value)  # type: ignore[arg-type]  # None only where T is None
+            elif error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(value)  # type: ignore[arg-type]
+
+        operation = Operation(perform=perform, durable=durable, done=done, loop=loop)
+        self._writer.submit(operation)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            operation.cancelled = lost is not None
+            raise
+
+    def _give_back(self, held: Held | Wait) -> None:
+        """Release the hold of a caller that was cancelled before it knew of it: its call never left."""
+        if isinstance(held, Held):
+            self._in_background(lambda books: books.release(held.hold, reason="cancelled before the call"))
+
+    def _in_background(self, perform: Callable[[Books], object]) -> None:
+        try:
+            self._writer.submit(Operation(perform=perform, durable=False, done=lambda value, error: None))
+        except StoreUnusable as error:
+            _log.debug("left to the next start: %s", error)
+
+    def _recover(self) -> None:
+        if any(not self._alive(holder) for holder in self._records.holders()):
+            self._writer.call(lambda books: books.recover(self._alive))
+
+    def _recover_later(self) -> None:
+        if any(not self._alive(holder) for holder in self._records.holders()):
+            self._in_background(lambda books: books.recover(self._alive))
+
+    def _tell(self, alerts: Sequence[RaisedAlert]) -> None:
+        for raised in alerts:
+            self._on_alert(raised)

@@ -1,0 +1,246 @@
+"""Reading journal and ledger: one connection of its own, so that reading never waits for the writer."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.adapters import calendar
+from orchestrator.adapters.books import stopped_deployments
+from orchestrator.adapters.database import connect, damaged, translated
+from orchestrator.adapters.holder import Holder
+from orchestrator.adapters.tally import MICROSECONDS, allowance, budget_window, read_totals, said_alerts
+from orchestrator.core.catalogue import BudgetRules
+from orchestrator.core.domain import RunId
+from orchestrator.core.events import Event, from_record
+from orchestrator.core.ledger import Entry, HoldState, Scope, Standing, Status, Totals, Window
+from orchestrator.core.money import ZERO, Usd
+
+PAGE = 2000
+
+_ENTRIES = """
+SELECT h.id, h.at, h.amount, h.model, h.deployment, h.purpose, h.what, h.run, h.attempt, h.repository, h.category,
+  r.kind, r.at, r.charged, r.billed, coalesce(o.excess, 0), r.input_tokens, r.output_tokens, r.cache_read_tokens,
+  r.cache_write_tokens, r.reasoning_tokens, r.answered_by, r.flags, r.reason, r.reconciled, p.ambiguous
+FROM holds h LEFT JOIN resolutions r ON r.hold = h.id LEFT JOIN overruns o ON o.hold = h.id
+  LEFT JOIN pending p ON p.hold = h.id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpan:
+    """A run in the journal: how many events, when the first and the last was written (ISO 8601 UTC)."""
+
+    run: RunId
+    events: int
+    first_at: str
+    last_at: str
+
+
+class Records:
+    """What the file says, in committed states only. Usable from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = connect(path)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._connection.close()
+
+    def rows(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
+        with self._lock, translated(self._path):
+            return self._connection.execute(statement, values).fetchall()
+
+    def version(self) -> int:
+        """Changes with every commit that any connection makes to the file; -1 when closed."""
+        with self._lock:
+            if self._closed:
+                return -1
+            with translated(self._path):
+                found: int = self._connection.execute("PRAGMA data_version").get
+                return found
+
+    def _consistent(self, read: Callable[[], Any]) -> Any:
+        """Run several reads on one state of the file."""
+        with self._lock, translated(self._path):
+            self._connection.execute("BEGIN").fetchall()
+            try:
+                return read()
+            finally:
+                self._connection.execute("ROLLBACK").fetchall()
+
+    # --- the journal ----------------------------------------------------------------------------
+
+    def events(self, run: RunId, *, after: int = 0) -> Iterator[Event]:
+        """The events of the run from number `after` + 1 on, oldest first."""
+        while True:
+            page = self.rows(
+                "SELECT seq, name, json FROM events WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?",
+                (run, after, PAGE),
+            )
+            for seq, name, text in page:
+                if seq != after + 1:
+                    raise damaged(self._path, f"run {run} lacks event {after + 1}")
+                after = seq
+                try:
+                    plain = json.loads(text)
+                except (ValueError, RecursionError):
+                    raise damaged(self._path, f"event {seq} of run {run} is unreadable") from None
+                yield from_record(name, plain)
+            if len(page) < PAGE:
+                return
+
+    def runs(self) -> tuple[RunSpan, ...]:
+        """Every run, the one that was started last first."""
+        rows = self.rows(
+            "SELECT run, count(*), min(at), max(at) FROM events GROUP BY run ORDER BY min(at) DESC, run DESC"
+        )
+        return tuple(
+            RunSpan(run=RunId(run), events=count, first_at=first, last_at=last)
+            for run, count, first, last in rows
+        )
+
+    # --- the ledger -----------------------------------------------------------------------------
+
+    def entries(self, *, run: str | None = None, since: float | None = None) -> tuple[Entry, ...]:
+        """All holds with what became of them, oldest first; `since` is in seconds since 1970."""
+        conditions: list[str] = []
+        values: list[object] = []
+        if run is not None:
+            conditions.append("h.run = ?")
+            values.append(run)
+        if since is not None:
+            conditions.append("h.at >= ?")
+            values.append(int(since * MICROSECONDS))
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return tuple(_entry(row) for row in self.rows(f"{_ENTRIES}{where} ORDER BY h.id", tuple(values)))
+
+    def open_holds(self) -> tuple[Entry, ...]:
+        """The holds that have not resolved: open calls, and the ambiguous ones of crashed processes."""
+        return tuple(_entry(row) for row in self.rows(f"{_ENTRIES} WHERE p.hold IS NOT NULL ORDER BY h.id"))
+
+    def holders(self) -> tuple[Holder, ...]:
+        """The processes that open holds belong to."""
+        rows = self.rows(
+            "SELECT pid, started, boot FROM holders WHERE id IN (SELECT holder FROM pending WHERE ambiguous = 0)"
+        )
+        return tuple(Holder(pid=pid, started=started, boot=boot) for pid, started, boot in rows)
+
+    def left(
+        self, rules: BudgetRules, now: float, *, run: RunId | None, run_cap: Usd | None
+    ) -> Mapping[str, Usd]:
+        def read() -> dict[str, Usd]:
+            span, _ = allowance(self._connection, rules, now)
+            found = {"day": self._left(budget_window(rules, span.start))}
+            if run is not None and run_cap is not None:
+                found["run"] = self._left(Window(scope=Scope.RUN, key=run, start=0, cap=run_cap, name="run"))
+            return found
+
+        answer: dict[str, Usd] = self._consistent(read)
+        return answer
+
+    def _left(self, window: Window) -> Usd:
+        standing = Standing(window=window, totals=read_totals(self._connection, window))
+        return standing.left or ZERO
+
+    def totals(self, window: Window) -> Totals:
+        with self._lock, translated(self._path):
+            return read_totals(self._connection, window)
+
+    def status(self, rules: BudgetRules, now: float) -> Status:
+        holds = self.open_holds()
+
+        def read() -> Status:
+            span, _ = allowance(self._connection, rules, now)
+            window = budget_window(rules, span.start)
+            totals = read_totals(self._connection, window)
+            future = read_totals(
+                self._connection,
+                Window(scope=Scope.BUDGET, key="", start=int(now) + 900, cap=None, name="future"),
+            )
+            return Status(
+                window=window.name,
+                since=calendar.iso(span.start),
+                until=calendar.iso(span.end) if span.end is not None else None,
+                timezone=rules.timezone,
+                cap=rules.max_budget,
+                totals=totals,
+                left=Standing(window=window, totals=totals).left or ZERO,
+                alerts=rules.alerts,
+                said=tuple(sorted(said_alerts(self._connection, window))),
+                holds=holds,
+                stopped=tuple(
+                    f"{deployment}: {why}"
+                    for deployment, why in stopped_deployments(self._connection).items()
+                ),
+                future=future.committed,
+            )
+
+        answer: Status = self._consistent(read)
+        return answer
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    (
+        hold,
+        at,
+        amount,
+        model,
+        deployment,
+        purpose,
+        what,
+        run,
+        attempt,
+        repository,
+        category,
+        kind,
+        resolved_at,
+        charged,
+        billed,
+        excess,
+        input_tokens,
+        output_tokens,
+        cache_read,
+        cache_write,
+        reasoning,
+        answered_by,
+        flags,
+        reason,
+        reconciled,
+        ambiguous,
+    ) = row
+    return Entry(
+        hold=hold,
+        at=calendar.iso(at / MICROSECONDS),
+        amount=Usd(amount),
+        state=HoldState(kind) if kind else HoldState.AMBIGUOUS if ambiguous else HoldState.OPEN,
+        model=model,
+        deployment=deployment,
+        purpose=purpose,
+        what=what,
+        run=run,
+        attempt=attempt,
+        repository=repository,
+        category=category,
+        resolved_at=calendar.iso(resolved_at / MICROSECONDS) if resolved_at is not None else None,
+        charged=Usd(charged) if charged is not None else None,
+        bill=Usd(billed) if billed is not None else None,
+        excess=Usd(excess),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cache_read_tokens=cache_read,
+        cache_write_tokens=cache_write,
+        reasoning_tokens=reasoning,
+        answered_by=answered_by or "",
+        flags=tuple(flags.split("\n")) if flags else (),
+        reason=reason or "",
+        reconciled=bool(reconciled),
+    )
