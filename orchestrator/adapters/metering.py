@@ -1,0 +1,364 @@
+"""Every provider call under a hold of its own: reserve, call, settle or release, then perhaps the next deployment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from orchestrator.adapters.metering_limits import DeploymentLimits
+from orchestrator.adapters.metering_models import is_same_model, prices_of
+from orchestrator.adapters.models import (
+    Answer,
+    CallProgress,
+    CallRequest,
+    ModelCalls,
+    input_token_bound,
+    loaded_litellm,
+)
+from orchestrator.adapters.models_failures import CallFailure, FailureKind
+from orchestrator.core.catalogue import Catalogue, Deployment
+from orchestrator.core.money import ZERO, Usage, Usd, bill, worst_case
+from orchestrator.core.ports import (
+    Clock,
+    Flag,
+    HoldRequest,
+    Ledger,
+    ModelReply,
+    ModelRequest,
+    ModelUnavailable,
+    RequestRefused,
+)
+
+T = TypeVar("T")
+
+# Each of these was charged in full; a third would be money after bad money.
+MOST_CHARGED_FAILURES = 2
+# These cost nothing, but each is a request to somebody who said no.
+MOST_FREE_FAILURES = 8
+_FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 1.0, 30.0
+_UNREACHABLE_REST_SECONDS = 5.0
+
+
+class CallsFailed(ModelUnavailable):
+    """No deployment gave a usable reply. `bill` is what the failed calls were charged, `calls` how many were made."""
+
+    def __init__(self, message: str, *, bill: Usd, calls: int) -> None:
+        self.bill, self.calls = bill, calls
+        super().__init__(message)
+
+
+class CallRefused(RequestRefused):
+    """The provider refused the request itself. `bill` and `calls` as in CallsFailed."""
+
+    def __init__(self, message: str, *, bill: Usd, calls: int) -> None:
+        self.bill, self.calls = bill, calls
+        super().__init__(message)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One request on its way through the pool."""
+
+    request: ModelRequest
+    seconds_left: float
+    bill: Usd = ZERO
+    calls: int = 0
+    flags: list[Flag] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    kinds: list[FailureKind] = field(default_factory=list)
+    given_up: set[int] = field(default_factory=set)
+    charged_failures: int = 0
+    with_schema: bool = True
+
+
+class MeteredModel:
+    """The port `Model`: no call without a durable hold, every failover with a new one, bounded in number and time.
+
+    The caps given here apply to every request that brings none of its own. Keys are read from `environ` at call
+    time. One instance per event loop; it may be shared by all attempts of a run.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        ledger: Ledger,
+        clock: Clock,
+        environ: Mapping[str, str],
+        repository: str | None = None,
+        run_cap: Usd | None = None,
+        repository_cap: Usd | None = None,
+        attempt_cap: Usd | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._catalogue, self._ledger, self._clock = catalogue, ledger, clock
+        self._repository, self._repository_cap = repository, repository_cap
+        self._run_cap, self._attempt_cap = run_cap, attempt_cap
+        self._calls = ModelCalls(clock=clock, environ=environ)
+        self._sleep = sleep
+        self._limits: dict[tuple[str, ...], DeploymentLimits] = {}
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        """Ask the alias's deployments in order until one answers.
+
+        `bill` of the reply is everything this request was charged, failed calls included; `calls` counts them.
+        `request.deadline_seconds` bounds the calls and the waits a provider asks for, but not the wait for room in
+        the budget. Raises BudgetExceeded, CallsFailed (a ModelUnavailable) or CallRefused (a RequestRefused).
+        """
+        pool = self._catalogue.pool(request.model)
+        if not pool:
+            raise ModelUnavailable(_nothing_usable(request, self._catalogue))
+        turn = _Turn(request=request, seconds_left=request.deadline_seconds)
+        while True:
+            place = await self._next(pool, turn)
+            deployment = pool[place]
+            limits = self._limits_of(deployment)
+            async with limits.slot:
+                result = await self._metered(deployment, limits, turn)
+            if isinstance(result, ModelReply):
+                return result
+            self._after(result, place, pool, limits, turn)
+
+    # --- which deployment, and when ---------------------------------------------------------------
+
+    def _limits_of(self, deployment: Deployment) -> DeploymentLimits:
+        name = (deployment.model, deployment.api_base or "", deployment.key_variable or "")
+        if name not in self._limits:
+            self._limits[name] = DeploymentLimits(deployment)
+        return self._limits[name]
+
+    async def _next(self, pool: tuple[Deployment, ...], turn: _Turn) -> int:
+        """The first deployment that is free now, else the one that is soonest, waited for."""
+        now = self._clock.monotonic()
+        waits: list[tuple[float, int]] = []
+        for place, deployment in enumerate(pool):
+            if place in turn.given_up:
+                continue
+            wait = self._limits_of(deployment).seconds_until_free(now, self._tokens(deployment, turn))
+            if wait is None:
+                turn.failures.append(
+                    f"{deployment.model}: the request is above {deployment.tokens_per_minute} tokens a minute"
+                )
+            else:
+                waits.append((wait, place))
+        if not waits:
+            raise self._failed(turn)
+        wait, place = min(waits)
+        if wait >= turn.seconds_left:
+            turn.failures.append(
+                f"{pool[place].model} is free again in {wait:.0f} s, but {turn.seconds_left:.0f} s are left"
+            )
+            raise self._failed(turn)
+        if wait > 0:
+            turn.seconds_left -= wait
+            await self._sleep(wait)
+        return place
+
+    def _tokens(self, deployment: Deployment, turn: _Turn) -> int:
+        return _input_bound(deployment, turn) + _output_limit(deployment, turn)
+
+    def _after(
+        self,
+        failure: CallFailure,
+        place: int,
+        pool: tuple[Deployment, ...],
+        limits: DeploymentLimits,
+        turn: _Turn,
+    ) -> None:
+        """Decide from a failure whether anything else may be tried; raises when not."""
+        turn.failures.append(f"{pool[place].model}: {failure.message} ({failure.kind.value})")
+        turn.kinds.append(failure.kind)
+        turn.charged_failures += not failure.unprocessed
+        now = self._clock.monotonic()
+        backoff = min(_FIRST_BACKOFF_SECONDS * 2 ** (len(turn.kinds) - 1), _LONGEST_BACKOFF_SECONDS)
+        match failure.kind:
+            case FailureKind.FILTERED:
+                raise self._failed(turn)
+            case FailureKind.REFUSED if (
+                pool[place].supports_schema and turn.request.schema and turn.with_schema
+            ):
+                # Models are listed as able to take a schema that their endpoints refuse: asked again without.
+                turn.with_schema = False
+            case FailureKind.REFUSED if failure.status is not None:
+                raise self._failed(turn)
+            case FailureKind.REFUSED | FailureKind.MISCONFIGURED:
+                turn.given_up.add(place)
+            case FailureKind.UNREACHABLE:
+                limits.rest(now, _UNREACHABLE_REST_SECONDS)
+            case FailureKind.RATE_LIMITED | FailureKind.BROKEN | FailureKind.TIMED_OUT:
+                wish = failure.retry_after_seconds
+                limits.rest(now, backoff if wish is None else wish)
+        if turn.charged_failures >= MOST_CHARGED_FAILURES or len(turn.kinds) >= MOST_FREE_FAILURES:
+            raise self._failed(turn)
+
+    def _failed(self, turn: _Turn) -> CallsFailed | CallRefused:
+        told = "; ".join(dict.fromkeys(turn.failures))
+        charged = f"; {turn.bill} was charged" if turn.bill else ""
+        refusals = (FailureKind.REFUSED, FailureKind.FILTERED)
+        if turn.kinds and turn.kinds[-1] in refusals:
+            return CallRefused(
+                f"model {turn.request.model} refused the request: {told}{charged}",
+                bill=turn.bill,
+                calls=turn.calls,
+            )
+        return CallsFailed(
+            f"model {turn.request.model} gave no reply: {told}{charged}", bill=turn.bill, calls=turn.calls
+        )
+
+    # --- one call under one hold ------------------------------------------------------------------
+
+    async def _metered(
+        self, deployment: Deployment, limits: DeploymentLimits, turn: _Turn
+    ) -> ModelReply | CallFailure:
+        request = turn.request
+        input_bound, max_output = _input_bound(deployment, turn), _output_limit(deployment, turn)
+        amount = worst_case(deployment.price, input_tokens=input_bound, max_output_tokens=max_output)
+        hold = await self._reserve(deployment, amount, request)
+        progress, started = CallProgress(), self._clock.monotonic()
+        limits.start(started, input_bound + max_output)
+        call = CallRequest(
+            messages=request.messages,
+            max_output_tokens=max_output,
+            input_bound=input_bound,
+            deadline_seconds=min(deployment.timeout_seconds, turn.seconds_left),
+            schema=request.schema if turn.with_schema else None,
+            schema_name=request.schema_name,
+        )
+        try:
+            result = await self._calls.call(deployment, call, progress)
+        except BaseException:
+            # Cancelled, or a fault of ours: what may have left is charged before anything else happens.
+            await _despite_cancellation(self._abandon(hold, sent=progress.sent))
+            raise
+        turn.calls += progress.sent
+        turn.seconds_left -= self._clock.monotonic() - started
+        if isinstance(result, CallFailure) and result.unprocessed:
+            await _despite_cancellation(self._ledger.release(hold, reason=result.message))
+            return result
+        if isinstance(result, CallFailure):
+            charge, flags = self._charge(deployment, amount, result.usage, "", None, result.flags)
+            turn.bill += await _despite_cancellation(
+                self._ledger.settle(hold, bill=charge, usage=result.usage, flags=flags)
+            )
+            turn.flags += flags
+            return result
+        return await self._settled(deployment, hold, amount, result, turn)
+
+    async def _settled(
+        self, deployment: Deployment, hold: int, amount: Usd, answer: Answer, turn: _Turn
+    ) -> ModelReply:
+        charge, flags = self._charge(
+            deployment, amount, answer.usage, answer.answered_by, answer.stated_cost, answer.flags
+        )
+        turn.bill += await _despite_cancellation(
+            self._ledger.settle(
+                hold, bill=charge, usage=answer.usage, answered_by=answer.answered_by, flags=flags
+            )
+        )
+        return ModelReply(
+            text=answer.text,
+            model=turn.request.model,
+            answered_by=answer.answered_by,
+            vendor=deployment.vendor,
+            usage=answer.usage,
+            bill=turn.bill,
+            flags=tuple(dict.fromkeys((*turn.flags, *flags))),
+            finish_reason=answer.finish_reason,
+            calls=turn.calls,
+        )
+
+    async def _reserve(self, deployment: Deployment, amount: Usd, request: ModelRequest) -> int:
+        hold = HoldRequest(
+            amount=amount,
+            model=request.model,
+            deployment=deployment.model,
+            purpose=request.purpose,
+            what=f"attempt {request.attempt}" if request.attempt else f"the {request.purpose} call",
+            repository=self._repository,
+            run=request.run,
+            attempt=request.attempt,
+            run_cap=self._run_cap if request.run_cap is None else request.run_cap,
+            repository_cap=self._repository_cap,
+            attempt_cap=self._attempt_cap if request.attempt_cap is None else request.attempt_cap,
+        )
+        reserving = asyncio.ensure_future(self._ledger.reserve(hold))
+        try:
+            return await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            reserving.cancel()
+            # The promise may have been written before the cancellation reached it: then it is given back.
+            written = (await asyncio.gather(reserving, return_exceptions=True))[0]
+            if isinstance(written, int):
+                await _despite_cancellation(self._ledger.release(written, reason="cancelled before the call"))
+            raise
+
+    async def _abandon(self, hold: int, *, sent: bool) -> None:
+        if sent:
+            await self._ledger.settle(hold, bill=None, flags=(Flag.CUT,))
+        else:
+            await self._ledger.release(hold, reason="cancelled before the request left")
+
+    def _charge(
+        self,
+        deployment: Deployment,
+        amount: Usd,
+        usage: Usage | None,
+        answered_by: str,
+        stated: Usd | None,
+        flags: tuple[Flag, ...],
+    ) -> tuple[Usd | None, tuple[Flag, ...]]:
+        """What a processed call costs (None: unknown, the hold), never less than any of the prices that may apply."""
+        charges = [] if stated is None else [stated]
+        if usage is not None:
+            charges.append(bill(deployment.price, usage))
+        if answered_by and not is_same_model(deployment, answered_by):
+            flags = (*flags, Flag.OTHER_MODEL)
+            if usage is not None:
+                others = prices_of(answered_by, self._catalogue, _price_map())
+                charges += [bill(price, usage) for price in others]
+        if usage is None:
+            # What is stated above the hold is believed; below it, the hold stands for what is not known.
+            return (stated, (*flags, Flag.OVERRUN)) if stated and stated > amount else (None, flags)
+        charge = max(charges)
+        return charge, ((*flags, Flag.OVERRUN) if charge > amount else flags)
+
+
+def _input_bound(deployment: Deployment, turn: _Turn) -> int:
+    uses_schema = deployment.supports_schema and turn.with_schema
+    return input_token_bound(turn.request.messages, turn.request.schema if uses_schema else None)
+
+
+def _output_limit(deployment: Deployment, turn: _Turn) -> int:
+    return min(turn.request.max_output_tokens, deployment.max_output_tokens)
+
+
+def _nothing_usable(request: ModelRequest, catalogue: Catalogue) -> str:
+    about = [line for line in catalogue.skipped if request.model in line] or list(catalogue.skipped)
+    told = f" ({'; '.join(about)})" if about else ""
+    return f"no usable model for {request.model!r}{told}: set a key, or run `orchestrator doctor`"
+
+
+def _price_map() -> Mapping[str, Mapping[str, Any]]:
+    prices: Mapping[str, Mapping[str, Any]] = loaded_litellm().model_cost
+    return prices
+
+
+async def _despite_cancellation(work: Awaitable[T]) -> T:
+    """Finish `work` even while being cancelled; the cancellation goes on afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+        except BaseException:
+            break
+    if cancelled is not None:
+        task.exception()
+        raise cancelled
+    return task.result()
