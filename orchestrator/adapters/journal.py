@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,8 +28,6 @@ T = TypeVar("T")
 # Reading this much for a check at the start takes a few hundredths of a second.
 CHECKED_BYTES = 32_000_000
 
-_log = logging.getLogger("orchestrator.budget")
-
 
 class NotAmbiguous(OrchestratorError):
     """Only the hold of a crashed call can be reconciled; any other is settled by the one that made it."""
@@ -38,7 +35,10 @@ class NotAmbiguous(OrchestratorError):
 
 def tell(raised: RaisedAlert) -> None:
     """Log an alert: `warn` and `block` reach the terminal, `log` only a configured log."""
-    _log.log(logging.INFO if raised.alert.action is AlertAction.LOG else logging.WARNING, "%s", raised)
+    import logging
+
+    level = logging.INFO if raised.alert.action is AlertAction.LOG else logging.WARNING
+    logging.getLogger("orchestrator.budget").log(level, "%s", raised)
 
 
 class Store:
@@ -100,9 +100,9 @@ class Store:
                 self._writer.call(
                     lambda books: books.abandon_all(self._holder, "the store was closed during the call")
                 )
-        except StoreUnusable as error:
+        except StoreUnusable:
             # They become ambiguous when somebody opens the store after this process has ended.
-            _log.debug("holds left to the next start: %s", error)
+            pass
         self._writer.close()
         self._records.close()
         self._room.wake()
@@ -239,6 +239,8 @@ class Store:
         `lost` makes the exception: then a cancelled operation is skipped, or undone by `lost` when it was too
         late for that.
         """
+        import asyncio
+
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -257,18 +259,21 @@ class Store:
             return await future
         except asyncio.CancelledError:
             operation.cancelled = lost is not None
+            # The answer may have arrived in the very step in which its reader was cancelled.
+            if lost is not None and not future.cancelled() and future.exception() is None:
+                lost(future.result())
             raise
 
     def _give_back(self, held: Held | Wait) -> None:
         """Release the hold of a caller that was cancelled before it knew of it: its call never left."""
         if isinstance(held, Held):
+            self._tell(held.alerts)
             self._in_background(lambda books: books.release(held.hold, reason="cancelled before the call"))
 
     def _in_background(self, perform: Callable[[Books], object]) -> None:
-        try:
+        # On a closed or broken store this is left to the next start, which finds the holds of this process.
+        with suppress(StoreUnusable):
             self._writer.submit(Operation(perform=perform, durable=False, done=lambda value, error: None))
-        except StoreUnusable as error:
-            _log.debug("left to the next start: %s", error)
 
     def _recover(self) -> None:
         if any(not self._alive(holder) for holder in self._records.holders()):

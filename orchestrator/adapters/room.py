@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 LOOK_EVERY_SECONDS = 0.05
 CHECK_HOLDERS_EVERY = 40
@@ -25,6 +28,8 @@ class Room:
 
     async def changed(self, seen: int) -> None:
         """Return when something was freed here, or committed anywhere since `version` was `seen`."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         with self._lock:

@@ -5,23 +5,24 @@ Group commit: while one batch is being flushed, the next one gathers, so many ca
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import os
 import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import apsw
 
 from orchestrator.adapters.books import Books
-from orchestrator.adapters.database import FileWatch, StoreUnusable, translated
+from orchestrator.adapters.database import FileWatch, StoreBusy, StoreFull, StoreUnusable, translated
 from orchestrator.core.catalogue import BudgetRules
 from orchestrator.core.domain import OrchestratorError
 from orchestrator.core.ports import Clock
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -120,16 +121,22 @@ class Writer:
 
     def call(self, perform: Callable[[Books], T], *, durable: bool = True) -> T:
         """Perform and wait for it, for callers without an event loop."""
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        answer: list[T] = []
+        errors: list[BaseException] = []
+        finished = threading.Event()
 
         def done(value: T | None, error: BaseException | None) -> None:
             if error is not None:
-                future.set_exception(error)
+                errors.append(error)
             else:
-                future.set_result(value)  # type: ignore[arg-type]  # None only where T is None
+                answer.append(value)  # type: ignore[arg-type]  # None only where T is None
+            finished.set()
 
         self.submit(Operation(perform=perform, durable=durable, done=done))
-        return future.result()
+        finished.wait()
+        if errors:
+            raise errors[0]
+        return answer[0]
 
     def close(self) -> None:
         """Finish what was submitted, then let go of the file."""
@@ -173,7 +180,7 @@ class Writer:
             results, freed = self._transaction(operations)
         except OrchestratorError as error:
             self._undo()
-            if self._watch_is_broken(error):
+            if isinstance(error, StoreUnusable) and not isinstance(error, StoreBusy | StoreFull):
                 self._broken = error
             results, freed = [_Result(operation, error=error) for operation in operations], False
         except Exception as error:
@@ -198,10 +205,9 @@ class Writer:
             books = Books(self._connection, self._rules, now=self._clock.epoch_seconds())
             for operation in operations:
                 if operation.cancelled:
-                    results.append(_Result(operation, error=asyncio.CancelledError()))
                     continue
                 try:
-                    results.append(_Result(operation, books_result(operation, books)))
+                    results.append(_Result(operation, operation.perform(books)))
                 except OrchestratorError as error:
                     results.append(_Result(operation, error=error))
             books.close()
@@ -234,13 +240,3 @@ class Writer:
             except apsw.Error:
                 # SQLite has rolled back by itself where it must; what is still open dies with the connection.
                 return
-
-    @staticmethod
-    def _watch_is_broken(error: OrchestratorError) -> bool:
-        from orchestrator.adapters.database import StoreBusy, StoreFull
-
-        return isinstance(error, StoreUnusable) and not isinstance(error, StoreBusy | StoreFull)
-
-
-def books_result(operation: Operation[T], books: Books) -> T:
-    return operation.perform(books)
