@@ -148,7 +148,7 @@ class MeteredModel:
         wait, place = min(waits)
         if wait >= turn.seconds_left:
             turn.failures.append(
-                f"{pool[place].model} is free again in {wait:.0f} s, but {turn.seconds_left:.0f} s are left"
+                f"{pool[place].model} is free again in {wait:.0f} s, but {max(turn.seconds_left, 0.0):.0f} s are left"
             )
             raise self._failed(turn)
         if wait > 0:
@@ -215,7 +215,10 @@ class MeteredModel:
         request = turn.request
         input_bound, max_output = _input_bound(deployment, turn), _output_limit(deployment, turn)
         amount = worst_case(deployment.price, input_tokens=input_bound, max_output_tokens=max_output)
-        hold = await self._reserve(deployment, amount, request)
+        try:
+            hold = await self._reserve(deployment, amount, request)
+        except ModelUnavailable as stopped:
+            return CallFailure(kind=FailureKind.MISCONFIGURED, unprocessed=True, message=str(stopped))
         progress, started = CallProgress(), self._clock.monotonic()
         limits.start(started, input_bound + max_output)
         call = CallRequest(
@@ -275,6 +278,7 @@ class MeteredModel:
             model=request.model,
             deployment=deployment.model,
             purpose=request.purpose,
+            category=request.category,
             what=f"attempt {request.attempt}" if request.attempt else f"the {request.purpose} call",
             repository=self._repository,
             run=request.run,

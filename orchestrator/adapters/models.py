@@ -21,8 +21,9 @@ from orchestrator.adapters.models_failures import (
     FailureKind,
     kind_of_wire,
     retry_after_seconds,
+    told_by,
 )
-from orchestrator.adapters.models_usage import WireReply, read_reply
+from orchestrator.adapters.models_usage import WireReply, read_reply, text_of
 from orchestrator.adapters.scrubbing import scrubbed, secrets_in, secrets_in_url
 from orchestrator.adapters.tokens import input_token_bound as input_token_bound
 from orchestrator.core.catalogue import Deployment
@@ -111,16 +112,18 @@ class ModelCalls:
                 deployment, wire, f"no complete reply within {request.deadline_seconds:.0f} s", timed_out=True
             )
         except Exception as error:
-            return self._failed(deployment, wire, str(error))
+            # What is odd about a reply's usage makes LiteLLM fail on all of it; it was paid, so it is read here.
+            text, finish = text_of(wire.text()) if wire.status == 200 else None, "stop"
+            if text is None:
+                return self._failed(deployment, wire, told_by(wire, str(error)))
         finally:
             progress.sent = wire.sent
             CURRENT.reset(token)
-        return self._answer(deployment, request, wire, text, finish, streamed=bool(arguments.get("stream")))
+        return self._answer(deployment, wire, text, finish, streamed=bool(arguments.get("stream")))
 
     def _answer(
         self,
         deployment: Deployment,
-        request: CallRequest,
         wire: Wire,
         text: str | None,
         finish: str,

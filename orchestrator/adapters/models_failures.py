@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from orchestrator.adapters.models_usage import documents
 from orchestrator.core.money import Usage
 from orchestrator.core.ports import Flag
 
@@ -73,6 +74,19 @@ def retry_after_seconds(headers: Mapping[str, str], *, now_epoch_seconds: float)
     if seconds is None or not math.isfinite(seconds):
         return None
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+
+
+def told_by(wire: Wire, otherwise: str) -> str:
+    """The provider's own words about its refusal when there are any, else LiteLLM's without its decoration."""
+    words = ""
+    for document in documents(wire.text()):
+        error = document.get("error", document.get("detail", document.get("message")))
+        inner = error.get("message") if isinstance(error, Mapping) else error
+        words = words or (inner if isinstance(inner, str) else "")
+    if not words:
+        bare = otherwise.partition("Traceback (most recent call last)")[0]
+        words = re.sub(r"^(litellm\.)?(\w+(Error|Exception)( - |: )\s*(litellm\.)?)+", "", bare).strip()
+    return f"HTTP {wire.status}: {words}" if wire.status not in (None, 200) else words or "no reply"
 
 
 def kind_of_status(status: int, *, body: bytes) -> tuple[FailureKind, bool]:

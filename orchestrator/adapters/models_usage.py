@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core.money import Usage, Usd
@@ -34,7 +34,6 @@ class WireReply:
     usage: Usage | None = None
     odd: str = ""
     cost: Usd | None = None
-    understood: bool = False
 
 
 def documents(body: bytes) -> Iterator[Mapping[str, Any]]:
@@ -88,16 +87,35 @@ def read_reply(body: bytes, *, streamed: bool) -> WireReply:
     reply = WireReply(
         answered_by=answered_by,
         ended=ended or (not streamed and bool(found)),
-        understood=bool(found),
     )
     if not stated:
         return reply
     return _with_usage(reply, usage)
 
 
-def _with_usage(reply: WireReply, plain: Mapping[str, object]) -> WireReply:
-    from dataclasses import replace
+def text_of(body: bytes) -> str | None:
+    """The text of a whole reply that is one JSON document, for when LiteLLM cannot read the rest of it."""
+    for document in documents(body):
+        try:
+            if "choices" in document:
+                return _own_text(document["choices"][0]["message"]["content"])
+            if "candidates" in document:
+                parts = document["candidates"][0]["content"]["parts"]
+                return "".join(part.get("text", "") for part in parts if not part.get("thought"))
+            if isinstance(document.get("content"), list):
+                return "".join(part.get("text", "") for part in document["content"])
+            if isinstance(document.get("message"), Mapping):
+                return _own_text(document["message"]["content"])
+        except (LookupError, TypeError, AttributeError):
+            return None
+    return None
 
+
+def _own_text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _with_usage(reply: WireReply, plain: Mapping[str, object]) -> WireReply:
     try:
         cost = _cost(plain.get("cost"))
         return replace(reply, usage=usage_from(plain), cost=cost)

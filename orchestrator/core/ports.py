@@ -62,6 +62,7 @@ class ModelRequest:
     purpose: str
     run: RunId | None = None
     attempt: AttemptId | None = None
+    category: str = ""
     schema: Mapping[str, object] | None = None
     schema_name: str = "reply"
     deadline_seconds: float = 600.0
