@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import asyncio
 
 LOOK_EVERY_SECONDS = 0.05
-CHECK_HOLDERS_EVERY = 40
+CHECK_HOLDERS_EVERY = 20
 
 
 class Room:
