@@ -204,7 +204,7 @@ class Execution:
         """Put a passed attempt on the run branch; verify again where the attempt's own verdict does not hold."""
         if outcome.commit is None:
             return SubtaskLanded(attempt=attempt, commit=None, verdict=outcome.verdict, at=self.clock.now())
-        there = await self.workspaces.landed(attempt)
+        there = await self.workspaces.landed_commit(attempt)
         if there is not None:
             return SubtaskLanded(attempt=attempt, commit=there, verdict=outcome.verdict, at=self.clock.now())
         tip = await self.workspaces.tip()

@@ -292,7 +292,7 @@ class Workspaces(Protocol):
     async def advance(self, commit: str, *, expected: str) -> None:
         """Move the run branch from `expected` to `commit`, atomically."""
 
-    async def landed(self, attempt: AttemptId) -> str | None:
+    async def landed_commit(self, attempt: AttemptId) -> str | None:
         """The run branch's commit that carries this attempt's trailer, if it is there already."""
 
     async def tip(self) -> str: ...
