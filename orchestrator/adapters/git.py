@@ -125,7 +125,7 @@ class Repository:
         return {name: commit for commit, name in pairs}
 
     def dirty(self) -> tuple[str, ...]:
-        """Files with uncommitted changes, staged, unstaged or untracked (not ignored)."""
+        """Files with uncommitted changes, staged, unstaged or untracked (not ignored), sorted."""
         listing = self.git.output(
             "status",
             "--porcelain=v1",
@@ -134,7 +134,7 @@ class Repository:
             "--untracked-files=all",
             "--ignore-submodules=none",
         )
-        return tuple(os.fsdecode(entry[3:]) for entry in listing.split(b"\0") if entry)
+        return tuple(sorted(os.fsdecode(entry[3:]) for entry in listing.split(b"\0") if entry))
 
     def in_progress(self) -> str | None:
         """What the user is in the midst of here (`a rebase`, `a merge`), or None."""
