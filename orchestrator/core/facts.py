@@ -12,6 +12,13 @@ from enum import StrEnum
 SCHEMA = "survey"
 VERSION = 1
 
+# What the tool `ruff-fix` mends by itself, without changing what a program does: only findings of these rules
+# with a safe fix are its work, and it has to select exactly them.
+RUFF_FIX_RULES = (
+    "B009", "B010", "B013", "B014", "B033", "E713", "E714", "F401", "F541", "F632", "PIE790", "PIE794", "PLR1711",
+    "W605",
+)  # fmt: skip
+
 
 class CommandKind(StrEnum):
     SETUP = "setup"

@@ -1,0 +1,176 @@
+"""The files of one commit: names and sizes from git's own objects, whatever the checkout looks like.
+
+Nothing is read from the working tree, so a dirty, sparse or half-written checkout changes no fact, ignored files
+are never seen, and no smudge filter of the repository is executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.adapters.processes import Completed, run
+from orchestrator.adapters.survey.languages import why_skipped
+from orchestrator.core.domain import OrchestratorError
+from orchestrator.core.facts import Skipped
+from orchestrator.core.text import one_line
+
+MAX_FILES = 100_000
+MAX_FILE_BYTES = 512 * 1024
+MAX_TOTAL_BYTES = 256 * 1024 * 1024
+_BATCH_BYTES = 16 * 1024 * 1024
+_GIT_SECONDS = 120.0
+_ORDINARY = (b"100644", b"100755")
+
+
+class SurveyFailed(OrchestratorError):
+    """The repository could not be read; the message says what git said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A file as git stores it. `path` is text; names that are not UTF-8 are skipped."""
+
+    path: str
+    object: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    blobs: tuple[Blob, ...]
+    skipped: tuple[Skipped, ...]
+    everything: frozenset[str]
+
+
+class Repository:
+    """Read-only git on one repository, with a fixed environment: no prompts, no pager, no replaced objects."""
+
+    def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
+        self.root = root
+        self._env = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in environ} | {
+            "LC_ALL": "C",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_NO_LAZY_FETCH": "1",
+        }
+
+    async def git(self, *arguments: str, stdin: bytes | None = None, max_output_bytes: int) -> Completed:
+        """Run one git command; raises SurveyFailed when it fails or says more than `max_output_bytes`."""
+        argv = ["git", "-c", "core.quotePath=false", "-c", "core.fsmonitor=false", *arguments]
+        completed = await run(
+            argv,
+            cwd=self.root,
+            env=self._env,
+            timeout_seconds=_GIT_SECONDS,
+            stdin=stdin,
+            max_output_bytes=max_output_bytes,
+            contained=False,
+        )
+        if completed.exit_code != 0 or completed.truncated or completed.timed_out:
+            raise SurveyFailed(
+                f"git {arguments[0]} in {self.root} "
+                + (
+                    f"took longer than {_GIT_SECONDS:.0f} s"
+                    if completed.timed_out
+                    else "has too much to say"
+                    if completed.truncated
+                    else f"failed: {one_line(completed.error_text, 200) or f'exit {completed.exit_code}'}"
+                )
+            )
+        return completed
+
+    async def tree(self, commit: str, chosen: Sequence[str]) -> Listing:
+        """List the files of a commit. `chosen` are .gitignore-style globs; none means everything.
+
+        Links, submodules, binary, vendored, machine-made and huge files are counted as skipped, and what is
+        beyond MAX_FILES files or MAX_TOTAL_BYTES bytes too, in the order of their paths.
+        """
+        listed = await self.git(
+            "ls-tree", "-r", "-z", "-l", "--full-tree", commit, max_output_bytes=256 * 1024 * 1024
+        )
+        matches = _matcher(chosen)
+        blobs: list[Blob] = []
+        everything: set[str] = set()
+        left_out: dict[str, list[str]] = {}
+        total = 0
+        for mode, name, size, raw in _entries(listed.stdout):
+            try:
+                path = raw.decode("utf-8")
+            except UnicodeDecodeError:
+                left_out.setdefault("its name is not UTF-8", []).append(raw.decode("utf-8", "replace"))
+                continue
+            if mode not in _ORDINARY:
+                left_out.setdefault("a link or a submodule", []).append(path)
+                continue
+            everything.add(path)
+            if not matches(path):
+                continue
+            reason = why_skipped(path) if size >= 0 else "missing from this clone"
+            if reason is None and size > MAX_FILE_BYTES:
+                reason = f"larger than {MAX_FILE_BYTES // 1024} KB"
+            if reason is None and (len(blobs) >= MAX_FILES or total + size > MAX_TOTAL_BYTES):
+                reason = f"beyond {MAX_FILES} files or {MAX_TOTAL_BYTES // 1024 // 1024} MB"
+            if reason is not None:
+                left_out.setdefault(reason, []).append(path)
+                continue
+            total += size
+            blobs.append(Blob(path=path, object=name, size_bytes=size))
+        skipped = tuple(
+            Skipped(reason=reason, files=len(paths), example=one_line(paths[0], 200))
+            for reason, paths in sorted(left_out.items())
+        )
+        return Listing(blobs=tuple(blobs), skipped=skipped, everything=frozenset(everything))
+
+    async def batches(self, blobs: Iterable[Blob]) -> AsyncIterator[dict[str, bytes]]:
+        """The bytes of each blob by path, in batches of bounded size."""
+        for batch in _batches(blobs):
+            asked = "".join(f"{blob.object}\n" for blob in batch).encode()
+            room = sum(blob.size_bytes + 128 for blob in batch) + 4096
+            answer = await self.git("cat-file", "--batch", stdin=asked, max_output_bytes=room)
+            read: dict[str, bytes] = {}
+            place = 0
+            for blob in batch:
+                end = answer.stdout.index(b"\n", place)
+                header = answer.stdout[place:end].split(b" ")
+                if len(header) != 3:
+                    raise SurveyFailed(
+                        f"git has no contents for {one_line(blob.path)}: the repository is damaged"
+                    )
+                size = int(header[2])
+                read[blob.path] = answer.stdout[end + 1 : end + 1 + size]
+                place = end + 1 + size + 1
+            yield read
+
+
+def _entries(listing: bytes) -> Iterator[tuple[bytes, str, int, bytes]]:
+    for entry in listing.split(b"\0"):
+        if not entry:
+            continue
+        meta, _, path = entry.partition(b"\t")
+        mode, _, name, size = meta.split()
+        yield mode, name.decode(), int(size) if size.isdigit() else -1 if size == b"BAD" else 0, path
+
+
+def _batches(blobs: Iterable[Blob]) -> Iterator[list[Blob]]:
+    batch: list[Blob] = []
+    size = 0
+    for blob in blobs:
+        if batch and size + blob.size_bytes > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(blob)
+        size += blob.size_bytes + 128
+    if batch:
+        yield batch
+
+
+def _matcher(chosen: Sequence[str]) -> Callable[[str], bool]:
+    if not chosen:
+        return lambda path: True
+    import pathspec
+
+    return pathspec.GitIgnoreSpec.from_lines(chosen).match_file

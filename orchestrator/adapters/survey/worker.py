@@ -1,0 +1,142 @@
+"""Measures files in a process of its own: `python -m orchestrator.adapters.survey.worker DIRECTORY`.
+
+Reads one `path<TAB>language` per line from standard input, writes one JSON document per file. A file that takes
+too long, or that a parser cannot stand, is reported by name and costs only itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from orchestrator.adapters.survey import brace_smells, python_smells, python_source
+from orchestrator.adapters.survey.brace_source import mask
+from orchestrator.adapters.survey.languages import CODE, ECMASCRIPT, GENERATED_MARK, MEASURED
+from orchestrator.adapters.survey.python_source import lines_of
+from orchestrator.core.facts import Finding, FunctionSize
+
+_FILE_SECONDS = 5.0
+_WORD = re.compile(r"[A-Za-z_$][\w$]{2,}")
+# A library that was copied in begins with a banner and is long.
+_BANNER = re.compile(r"\A\s*(/\*!|/\*\*?\s*\n?\s*\*?\s*@(license|preserve))")
+_COPIED_LINES = 400
+_NO_SYMBOLS = ("main", "init", "anonymous", "constructor")
+
+
+class _TooSlow(Exception):
+    pass
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    sys.setrecursionlimit(5000)
+
+    def interrupt(number: int, frame: object) -> None:
+        raise _TooSlow
+
+    signal.signal(signal.SIGALRM, interrupt)
+    for line in sys.stdin:
+        path, _, rest = line.rstrip("\n").partition("\t")
+        language, _, test = rest.partition("\t")
+        signal.setitimer(signal.ITIMER_REAL, _FILE_SECONDS)
+        try:
+            document = measure(
+                path, (root / path).read_text(encoding="utf-8", errors="replace"), language, test == "1"
+            )
+        except _TooSlow:
+            document = {"path": path, "failed": f"took longer than {_FILE_SECONDS:.0f} s"}
+        except (RecursionError, MemoryError) as error:
+            document = {"path": path, "failed": type(error).__name__}
+        except Exception as error:
+            # lizard's parsers raise whatever they come across; the file is named in the survey.
+            document = {"path": path, "failed": f"{type(error).__name__}: {error}"[:200]}
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.stdout.write(json.dumps(document) + "\n")
+
+
+def measure(path: str, source: str, language: str, test: bool) -> dict[str, Any]:
+    """Everything about one file that its own text tells, as plain data."""
+    head = source[:2000]
+    lines = source.count("\n") + (not source.endswith("\n"))
+    document: dict[str, Any] = {"path": path, "generated": bool(GENERATED_MARK.search(head))}
+    if language not in CODE:
+        return document
+    if _BANNER.search(head) and lines > _COPIED_LINES:
+        document["generated"] = True
+    if test:
+        document["words"] = sorted(set(_WORD.findall(source)))
+    if document["generated"]:
+        return document
+    masked = mask(source, language)
+    findings = list(brace_smells.notes(path, masked.comments))
+    if language == "Python":
+        tree = python_source.parse(source)
+        if tree is None:
+            return document | {"unparsed": True}
+        described = python_source.describe(path, tree)
+        functions = described.functions
+        findings += python_smells.smells(path, source, tree)
+        document |= {
+            "symbols": described.symbols, "imports": described.imports, "classes": described.classes,
+            "statements": described.statements,
+        }  # fmt: skip
+    elif language in MEASURED:
+        functions = _measure(path, source)
+        if not test:
+            findings += brace_smells.smells(path, source, language)
+        document["symbols"] = _symbols(functions)
+        document["imports"] = brace_smells.imports(source) if language in ECMASCRIPT else []
+    else:
+        functions = []
+    document["functions"] = [asdict(function) for function in functions]
+    document["findings"] = [_plain(finding) for finding in findings]
+    return document
+
+
+def _measure(path: str, source: str) -> list[FunctionSize]:
+    import lizard
+
+    told = lizard.analyze_file.analyze_source_code(path, source)
+    lines = lines_of(source)
+    return [
+        FunctionSize(
+            path=path,
+            name=function.name,
+            line=function.start_line,
+            end_line=max(function.start_line, function.end_line),
+            complexity=function.cyclomatic_complexity,
+            parameters=function.parameter_count,
+        )
+        for function in told.function_list
+        if _is_there(function.name, function.start_line, lines)
+    ]
+
+
+def _is_there(name: str, line: int, lines: list[str]) -> bool:
+    """Whether the line really holds the function: without a parser's grammar lizard can be off."""
+    last = re.split(r"::|\.", name)[-1].strip()
+    return 1 <= line <= len(lines) and (not re.fullmatch(r"[\w$]+", last) or last in lines[line - 1])
+
+
+def _symbols(functions: list[FunctionSize]) -> list[tuple[str, int]]:
+    """Named functions that others could call, each once."""
+    seen: dict[str, int] = {}
+    for function in functions:
+        name = re.split(r"::|\.", function.name)[-1].strip()
+        if re.fullmatch(r"[A-Za-z_$][\w$]*", name) and not name.startswith("_") and name not in _NO_SYMBOLS:
+            seen.setdefault(name, function.line)
+    return list(seen.items())
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return asdict(finding)
+
+
+if __name__ == "__main__":
+    main()
