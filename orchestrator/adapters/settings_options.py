@@ -1,0 +1,197 @@
+"""The configuration's section of our own, `orchestrator:`, and what of it a repository may set without trust."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from orchestrator.adapters.settings_fields import Fields
+from orchestrator.adapters.settings_routing import alias, known_alias, share
+from orchestrator.core.domain import CHEAP, SMART, ModelAlias, Policy
+from orchestrator.core.money import Usd
+
+NAME = "orchestrator"
+KEYS = (
+    "escalation",
+    "tiers",
+    "models",
+    "parallel",
+    "policy",
+    "attempts_per_rung",
+    "smart_per_subtask",
+    "planning_share",
+    "checks",
+    "setup",
+    "check_seconds",
+    "sandbox",
+    "network_in_setup",
+    "deny_files",
+    "hook_dispatch",
+)
+# Safe from anybody: each can only make a run smaller, slower or more careful.
+TIGHTENING = (
+    "models",
+    "parallel",
+    "attempts_per_rung",
+    "smart_per_subtask",
+    "planning_share",
+    "check_seconds",
+    "sandbox",
+    "network_in_setup",
+    "deny_files",
+    "hook_dispatch",
+)
+SANDBOXES = ("auto", "none")
+
+# Files with secrets by their names; `deny_files` adds to them.
+DENIED = (
+    ".env",
+    ".env.*",
+    "*.pem",
+    "*.key",
+    "*.p12",
+    "*.pfx",
+    "*.jks",
+    "*.keystore",
+    "id_rsa*",
+    "id_dsa*",
+    "id_ecdsa*",
+    "id_ed25519*",
+    ".netrc",
+    ".npmrc",
+    ".pypirc",
+    ".git-credentials",
+    "credentials.json",
+    "service-account*.json",
+    ".aws/**",
+    ".ssh/**",
+    ".gnupg/**",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The section with every default filled in."""
+
+    ladder: tuple[ModelAlias, ...] = ()
+    tier_models: Mapping[str, ModelAlias]
+    models: tuple[ModelAlias, ...] | None = None
+    parallel: int | None = None
+    policy: Policy = Policy.THRIFTY
+    attempts_per_rung: int = 2
+    smart_per_subtask: Usd | None = None
+    planning_share: Decimal = Decimal("0.10")
+    commands: Mapping[str, tuple[str, ...]]
+    setup: tuple[tuple[str, ...], ...] = ()
+    check_seconds: float = 600.0
+    sandbox: str = "auto"
+    network_in_setup: bool = True
+    deny_files: tuple[str, ...] = DENIED
+    hook_dispatch: bool = False
+
+
+def read_options(top: Fields, aliases: Collection[str]) -> Options:
+    """Read the section; what it leaves out has its default."""
+    section = top.inside(NAME)
+    defaults = Options(
+        ladder=tuple(ModelAlias(name) for name in (CHEAP, SMART) if name in aliases),
+        tier_models={name: ModelAlias(name) for name in (CHEAP, SMART) if name in aliases},
+        commands={},
+    )
+    if section is None:
+        return defaults
+    section.only(KEYS)
+    ladder = section.texts("escalation")
+    for name in ladder or ():
+        known_alias(section, "escalation", name, aliases)
+    if ladder is not None and len(set(ladder)) != len(ladder):
+        section.fault("escalation", "names a model twice")
+    values: dict[str, object] = {
+        "ladder": None if ladder is None else tuple(ModelAlias(name) for name in ladder),
+        "tier_models": _tiers(section, aliases, defaults.tier_models),
+        "commands": _commands(section),
+        "setup": _setup(section),
+        "policy": section.enum("policy", Policy),
+        **_tightening(section, aliases),
+    }
+    return replace(defaults, **{key: value for key, value in values.items() if value is not None})  # type: ignore[arg-type]
+
+
+def tightened(options: Options, over: Fields, aliases: Collection[str]) -> Options:
+    """`options` with the stricter of each value that an untrusted section may set."""
+    section = over.inside(NAME)
+    if section is None:
+        return options
+    given = _tightening(section, aliases)
+
+    def least(name: str) -> object:
+        ours, theirs = getattr(options, name), given[name]
+        if ours is None or theirs is None:
+            return ours if theirs is None else theirs
+        return min(ours, theirs)
+
+    allowed = given["models"]
+    if options.models is not None and isinstance(allowed, tuple):
+        allowed = tuple(name for name in options.models if name in allowed)
+    return replace(
+        options,
+        models=options.models if allowed is None else allowed,
+        parallel=least("parallel"),
+        attempts_per_rung=least("attempts_per_rung"),
+        smart_per_subtask=least("smart_per_subtask"),
+        planning_share=least("planning_share"),
+        check_seconds=least("check_seconds"),
+        sandbox="auto" if given["sandbox"] == "auto" else options.sandbox,
+        network_in_setup=options.network_in_setup and given["network_in_setup"] is not False,
+        deny_files=tuple(dict.fromkeys((*options.deny_files, *(given["deny_files"] or ())))),  # type: ignore[misc]
+        hook_dispatch=options.hook_dispatch and given["hook_dispatch"] is not False,
+    )
+
+
+def _tightening(section: Fields, aliases: Collection[str]) -> dict[str, object]:
+    models = section.texts("models")
+    for name in models or ():
+        known_alias(section, "models", name, aliases)
+    denied = section.texts("deny_files")
+    seconds = section.number("check_seconds", low=1, high=86_400)
+    return {
+        "models": None if models is None else tuple(ModelAlias(name) for name in models),
+        "parallel": section.integer("parallel", low=1, high=64),
+        "attempts_per_rung": section.integer("attempts_per_rung", low=1, high=5),
+        "smart_per_subtask": section.usd("smart_per_subtask"),
+        "planning_share": share(section, "planning_share"),
+        "check_seconds": None if seconds is None else float(seconds),
+        "sandbox": section.choice("sandbox", SANDBOXES),
+        "network_in_setup": section.boolean("network_in_setup"),
+        "deny_files": None if denied is None else tuple(dict.fromkeys((*DENIED, *denied))),
+        "hook_dispatch": section.boolean("hook_dispatch"),
+    }
+
+
+def _tiers(
+    section: Fields, aliases: Collection[str], defaults: Mapping[str, ModelAlias]
+) -> dict[str, ModelAlias] | None:
+    tiers = section.inside("tiers")
+    if tiers is None:
+        return None
+    found = dict(defaults)
+    for name in tiers:
+        chosen = alias(tiers, name, aliases)
+        if chosen is not None:
+            found[name] = chosen
+    return found
+
+
+def _commands(section: Fields) -> dict[str, tuple[str, ...]] | None:
+    checks = section.inside("checks")
+    if checks is None:
+        return None
+    return {name: command for name in checks if (command := checks.command(name)) is not None}
+
+
+def _setup(section: Fields) -> tuple[tuple[str, ...], ...] | None:
+    steps = section.items("setup")
+    if steps is None:
+        return None
+    return tuple(command for step in steps if (command := section.argv("setup", step)) is not None)
