@@ -19,7 +19,7 @@ from orchestrator.adapters.schema import SCHEMA, VERSION
 from orchestrator.core.domain import OrchestratorError
 from orchestrator.core.text import one_line
 
-BUSY_SECONDS = 15
+BUSY_SECONDS = 15.0
 # A checkpoint costs three flushes, so it waits for some 16 MB; the log is cut back to that afterwards.
 CHECKPOINT_PAGES = 4000
 
@@ -52,7 +52,7 @@ def connect(path: Path) -> apsw.Connection:
         _refuse_remains(path)
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            connection.set_busy_timeout(BUSY_SECONDS * 1000)
+            connection.set_busy_timeout(int(BUSY_SECONDS * 1000))
             _check_version(connection, path)
             for pragma in (
                 "synchronous=FULL",
@@ -165,7 +165,7 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
     except (apsw.BusyError, apsw.LockedError) as error:
         raise StoreBusy(
-            f"{path} has been locked by another process for {BUSY_SECONDS} seconds: end that process, then resume"
+            f"{path} has been locked by another process for {BUSY_SECONDS:g} seconds: end that process, then resume"
         ) from error
     except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError) as error:
         raise StoreUnusable(
@@ -182,6 +182,12 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
 
 
+def let_go(connection: apsw.Connection) -> None:
+    """Close. The last connection of all also empties the log into the file; if it cannot, the log stays."""
+    with contextlib.suppress(apsw.Error):
+        connection.close(True)
+
+
 class FileWatch:
     """Notices that the file, its log or its index is no longer the one that was opened, or has become shorter.
 
@@ -189,7 +195,10 @@ class FileWatch:
     transaction.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        with translated(path):
+            # The log and its index exist from the first transaction on.
+            connection.execute("BEGIN IMMEDIATE; ROLLBACK").fetchall()
         self._path = path
         self._names = (path, *_companions(path))
         self._identities = [self._identity(name) for name in self._names]

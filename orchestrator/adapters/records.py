@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters import calendar
 from orchestrator.adapters.books import stopped_deployments
-from orchestrator.adapters.database import connect, damaged, translated
+from orchestrator.adapters.database import FileWatch, connect, damaged, let_go, translated
 from orchestrator.adapters.holder import Holder
 from orchestrator.adapters.tally import MICROSECONDS, allowance, budget_window, read_totals, said_alerts
 from orchestrator.core.catalogue import BudgetRules
@@ -44,8 +45,9 @@ class RunSpan:
 class Records:
     """What the file says, in committed states only. Usable from any thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, watch: FileWatch) -> None:
         self._path = path
+        self._watch = watch
         self._connection = connect(path)
         self._lock = threading.Lock()
         self._closed = False
@@ -53,10 +55,17 @@ class Records:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            self._connection.close()
+            let_go(self._connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock:
+            self._watch.check()
+            with translated(self._path):
+                yield
 
     def rows(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
-        with self._lock, translated(self._path):
+        with self._reading():
             return self._connection.execute(statement, values).fetchall()
 
     def version(self) -> int:
@@ -64,13 +73,14 @@ class Records:
         with self._lock:
             if self._closed:
                 return -1
+            self._watch.check()
             with translated(self._path):
                 found: int = self._connection.execute("PRAGMA data_version").get
                 return found
 
     def _consistent(self, read: Callable[[], Any]) -> Any:
         """Run several reads on one state of the file."""
-        with self._lock, translated(self._path):
+        with self._reading():
             self._connection.execute("BEGIN").fetchall()
             try:
                 return read()
@@ -152,7 +162,7 @@ class Records:
         return standing.left or ZERO
 
     def totals(self, window: Window) -> Totals:
-        with self._lock, translated(self._path):
+        with self._reading():
             return read_totals(self._connection, window)
 
     def status(self, rules: BudgetRules, now: float) -> Status:

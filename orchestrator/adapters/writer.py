@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import apsw
 
 from orchestrator.adapters.books import Books
-from orchestrator.adapters.database import FileWatch, StoreBusy, StoreFull, StoreUnusable, translated
+from orchestrator.adapters.database import FileWatch, StoreBusy, StoreFull, StoreUnusable, let_go, translated
 from orchestrator.core.catalogue import BudgetRules
 from orchestrator.core.domain import OrchestratorError
 from orchestrator.core.ports import Clock
@@ -87,6 +87,7 @@ class Writer:
         connection: apsw.Connection,
         path: Path,
         *,
+        watch: FileWatch,
         clock: Clock,
         rules: BudgetRules,
         freed: Callable[[], None],
@@ -103,10 +104,7 @@ class Writer:
         self._broken: OrchestratorError | None = None
         self._flushing = True
         self._process = os.getpid()
-        with translated(path):
-            # The log and its index exist from the first transaction on.
-            connection.execute("BEGIN IMMEDIATE; ROLLBACK").fetchall()
-        self._watch = FileWatch(path)
+        self._watch = watch
 
     def submit(self, operation: Operation[Any]) -> None:
         if os.getpid() != self._process:
@@ -148,8 +146,7 @@ class Writer:
             self._queue.put(None)
         if thread is not None:
             thread.join()
-        # Closing the last connection of all processes also empties the log into the file.
-        self._connection.close()
+        let_go(self._connection)
 
     # --- the thread -----------------------------------------------------------------------------
 
