@@ -17,6 +17,7 @@ from orchestrator.adapters.settings_fields import Fields
 from orchestrator.adapters.settings_models import Declared, catalogue_of, read_model_list
 from orchestrator.adapters.settings_options import NAME, TIGHTENING, Options, read_options, tightened
 from orchestrator.adapters.settings_routing import BUDGET_KEYS, read_bands, read_budget, read_rules
+from orchestrator.adapters.settings_standard import load_standard as load_standard
 from orchestrator.adapters.state import config_directory, digest, packaged
 from orchestrator.adapters.trust import is_trusted
 from orchestrator.core.catalogue import BudgetRules, Catalogue, RoutingTable
