@@ -36,6 +36,7 @@ from orchestrator.core.planning_fields import (
     MODEL_LIMITS,
     PlanLimits,
     SubtaskFields,
+    kind_of,
     subtask_name,
 )
 from orchestrator.core.planning_problems import InvalidPlan, Problems
