@@ -27,8 +27,8 @@ Transitions of one subtask (rows: where it stands; the event; where it goes and 
 | succeeded           | SubtaskUndone                          | ready (retry) or skipped; the reopened run again     |
 
 The run: nothing active and all final -> Finish; nothing active and nothing can start -> Pause, with what it
-waits for. PauseRequested lets what is under way end. Every event is journalled before it is handled, so
-handling the journal's events from the beginning gives the same machine; `outstanding` are its open commands.
+waits for. PauseRequested lets what is under way end. Every event is journalled before it is handled, and
+only events move a subtask on, so a machine that is given the journal's events and then begins is the same one.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Dispatch(Attempts):
             plan.subtasks, limits=limits or Limits(), escalation=escalation or Escalation(), first=first
         )
         self.run_state = RunState.RUNNING
+        self._begun = False
         self._paused = ""
         self._cancelled = False
         self._selected: tuple[SubtaskId, ...] | None = None
@@ -95,25 +96,24 @@ class Dispatch(Attempts):
 
     # --- the machine -------------------------------------------------------------------------------
 
-    def begin(self) -> list[ev.Command]:
-        """Start what can start. To be called once, before the first event."""
-        for node in self.board.nodes:
-            if node.phase is Phase.PENDING and not node.missing:
-                self.board.admit(node)
-        return self._go([])
-
     def handle(self, event: ev.Event) -> list[ev.Command]:
-        """Take in one event; return what is to be done now, in order."""
+        """Take in one event; return what is to be done now, in order. Nothing is started before `begin`."""
+        commands: list[ev.Command] = []
         handler = self._handlers.get(type(event))
         if handler is None:
-            return []
-        commands: list[ev.Command] = []
+            return commands
         handler(event, commands)
-        return self._go(commands)
+        return self._go(commands) if self._begun else commands
+
+    def begin(self) -> list[ev.Command]:
+        """Start what can start. To be called once, after the events that are there already."""
+        self._begun = True
+        for node in self.board.in_phase(Phase.PENDING):
+            self.board.settle(node)
+        return self._go([])
 
     def replay(self, events: Iterable[ev.Event]) -> None:
-        """Take in a journal from its beginning; what is still to be done then is in `outstanding`."""
-        self.begin()
+        """Take in a journal from its beginning; `outstanding` and then `begin` say what is to be done."""
         for event in events:
             self.handle(event)
 
@@ -127,7 +127,7 @@ class Dispatch(Attempts):
             commands.append(_start(node))
             if node.wish is not None:
                 commands.append(ev.CancelAttempt(attempt=node.attempt))
-        return [*commands, self._said] if self._said and self.run_state is RunState.RUNNING else commands
+        return commands
 
     def _go(self, commands: list[ev.Command]) -> list[ev.Command]:
         board = self.board
@@ -135,8 +135,7 @@ class Dispatch(Attempts):
             while True:
                 place = board.ready.pop()
                 if place is None:
-                    # Escalate at once when nothing else can start.
-                    if board.ready.free_slots > 0 and board.ready.alone < 0 and self._release_held():
+                    if self._may_escalate() and self._release_held():
                         continue
                     break
                 node = board.nodes[place]
@@ -147,6 +146,11 @@ class Dispatch(Attempts):
         if not board.active:
             self._rest(commands)
         return commands
+
+    def _may_escalate(self) -> bool:
+        """Escalate at once when nothing else can start, and no landing is about to set something free."""
+        ready = self.board.ready
+        return ready.free_slots > 0 and ready.alone < 0 and not self.board.count[Phase.LANDING]
 
     def _rest(self, commands: list[ev.Command]) -> None:
         """Nothing is under way and nothing can start: end, try again what was refused too early, or pause."""
@@ -331,6 +335,12 @@ class Dispatch(Attempts):
     def is_entry(self, subtask: SubtaskId) -> bool:
         """Whether the subtask stands on its entry rung, which a budget band may put on a cheaper model."""
         return self.board[subtask].rung == 0
+
+    @property
+    def selection_done(self) -> bool:
+        """Whether a selection was made and all that belongs to it has ended."""
+        only = self.board.only
+        return only is not None and all(self.board.nodes[place].phase.final for place in only)
 
     @property
     def paused(self) -> str:

@@ -1,0 +1,401 @@
+"""The shell around a run: performs the commands of `core.dispatch`, feeds events back, and nothing else.
+
+Journal first, then act: an event is durable before the machine takes it in, an attempt is journalled as started
+before the engine gets it. Events that other processes wrote to the journal (skip, retry, cancel) are taken in
+at the place where the journal has them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.core.dispatch import Dispatch
+from orchestrator.core.domain import (
+    AttemptId,
+    Ended,
+    Outcome,
+    Refusal,
+    Route,
+    RunId,
+    RunState,
+    State,
+    WaitingFor,
+)
+from orchestrator.core.events import (
+    AttemptFinished,
+    AttemptStarted,
+    Block,
+    CancelAttempt,
+    Command,
+    Event,
+    Finish,
+    FundsAssessed,
+    Land,
+    Noted,
+    Pause,
+    PauseRequested,
+    PlanReplaced,
+    RunEnded,
+    RunPaused,
+    Start,
+)
+from orchestrator.core.lessons import Lessons
+from orchestrator.core.money import ZERO, Usd
+from orchestrator.core.ports import Assignment, AttemptState, Clock, Engine, RouteAttempt
+from orchestrator.core.ports import Land as LandAttempt
+
+POLL_SECONDS = 0.25
+
+Watch = Callable[[Event], None]
+Replan = Callable[[Dispatch], Awaitable[PlanReplaced | None]]
+MoneyLeft = Callable[[], Awaitable[Usd | None]]
+
+
+class RunJournal(Protocol):
+    """The journal as the runner needs it: `append` returns the number of the last event, counted from 1.
+
+    A None instead of that number says that the journal does not tell; then what others write meanwhile is
+    taken in a moment later than the journal has it.
+    """
+
+    async def append(self, run: RunId, events: Sequence[Event]) -> int | None: ...
+
+    def events(self, run: RunId, *, after: int = 0) -> Iterable[Event]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How far a run came: `exit_code` is that of the command that ran it."""
+
+    state: RunState
+    exit_code: int
+    waiting_for: WaitingFor | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interruption:
+    reason: str
+    exit_code: int
+
+
+class Runner:
+    """One run in this process. `watch` sees every event after the machine has taken it in.
+
+    `money_left` tells the dollars neither spent nor held under the tightest cap, for policy `thrifty`;
+    `replan` may offer a new plan once, when all that is left has failed; `max_seconds` ends the starting of
+    attempts, not the attempts.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: RunId,
+        dispatch: Dispatch,
+        journal: RunJournal,
+        engine: Engine,
+        land: LandAttempt,
+        route: RouteAttempt,
+        clock: Clock,
+        watch: Watch | None = None,
+        money_left: MoneyLeft | None = None,
+        replan: Replan | None = None,
+        max_seconds: float | None = None,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self.run_id = run
+        self.dispatch = dispatch
+        self._journal = journal
+        self._engine = engine
+        self._land = land
+        self._route = route
+        self._clock = clock
+        self._watch = watch
+        self._money_left = money_left
+        self._replan = replan
+        self._max_seconds = max_seconds
+        self._poll_seconds = poll_seconds
+        self._lessons = Lessons()
+        self._seen = 0
+        self._inbox: list[Event] = []
+        self._news = asyncio.Event()
+        self._polled = False
+        self._landings: asyncio.Queue[AttemptId] = asyncio.Queue()
+        self._assignments: dict[AttemptId, Assignment] = {}
+        self._interruption: Interruption | None = None
+        self._ending: Ending | None = None
+        self._unassessed = 0
+        self._attendants: list[asyncio.Task[None]] = []
+
+    def replay(self, events: Iterable[Event]) -> None:
+        """Take in what the journal holds already; before `run`."""
+        for event in events:
+            self._seen += 1
+            self._lessons.take_in(event)
+            self.dispatch.handle(event)
+
+    def interrupt(self, reason: str, exit_code: int) -> None:
+        """End now and leave the run resumable: what runs is cut off and delivered again by `resume`."""
+        self._interruption = self._interruption or Interruption(reason=reason, exit_code=exit_code)
+        self._news.set()
+
+    async def run(self, opening: Sequence[Event]) -> Ending:
+        """Journal the opening events (RunStarted ..., or RunResumed), then go on until nothing more can be done.
+
+        Raises what broke the program (the store, the disk, the repository); the run can then be resumed.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._attendants = [
+                    group.create_task(self._hear_engine()),
+                    group.create_task(self._land_in_turn()),
+                    group.create_task(self._look_for_requests()),
+                ]
+                try:
+                    ending = await self._go_on(opening)
+                finally:
+                    for attendant in self._attendants:
+                        attendant.cancel()
+        except BaseExceptionGroup as broken:
+            raise _first(broken) from None
+        finally:
+            await self._engine.close()
+        return ending
+
+    async def _go_on(self, opening: Sequence[Event]) -> Ending:
+        taken = await self._record(opening)
+        commands = [command for event in taken for command in self._take_in(event)]
+        await self._perform(self.dispatch.outstanding(), taking_over=True)
+        await self._perform([*commands, *self.dispatch.begin()])
+        while self._ending is None:
+            await self._news.wait()
+            self._news.clear()
+            if self._interruption is not None:
+                return await self._stop(self._interruption)
+            if self._polled:
+                self._polled = False
+                await self._perform(self._requests())
+            events, self._inbox = self._inbox, []
+            if events:
+                await self._handle(events)
+                await self._assess_funds()
+        return self._ending
+
+    # --- events --------------------------------------------------------------------------------------
+
+    async def _record(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Journal the events; return them with those that others wrote in between, in the journal's order."""
+        before = self._seen
+        last = await self._journal.append(self.run_id, events)
+        if last is None or last == before + len(events):
+            self._seen += len(events)
+            return events
+        everything = list(self._journal.events(self.run_id, after=before))
+        self._seen += len(everything)
+        return everything
+
+    def _take_in(self, event: Event) -> list[Command]:
+        self._lessons.take_in(event)
+        commands = self.dispatch.handle(event)
+        if self._watch is not None:
+            self._watch(event)
+        return commands
+
+    async def _handle(self, events: Sequence[Event]) -> None:
+        taken = await self._record(events)
+        await self._perform([command for event in taken for command in self._take_in(event)])
+
+    def _requests(self) -> list[Command]:
+        """What other processes asked for since the last look."""
+        fresh = list(self._journal.events(self.run_id, after=self._seen))
+        self._seen += len(fresh)
+        return [command for event in fresh for command in self._take_in(event)]
+
+    def _post(self, *events: Event) -> None:
+        self._inbox.extend(events)
+        self._news.set()
+
+    # --- commands ------------------------------------------------------------------------------------
+
+    async def _perform(self, commands: list[Command], *, taking_over: bool = False) -> None:
+        """Do what is commanded, and what comes of it, until nothing is left but to wait."""
+        while commands and self._ending is None:
+            unwanted = {command.attempt for command in commands if isinstance(command, CancelAttempt)}
+            events: list[Event] = []
+            for command in commands:
+                match command:
+                    case Start() if taking_over:
+                        events += filter(None, [await self._take_over(command, unwanted)])
+                    case Start():
+                        events.append(await self._prepare(command))
+                    case Land():
+                        self._landings.put_nowait(command.attempt)
+                    case CancelAttempt():
+                        await self._engine.cancel(command.attempt)
+                    case Pause():
+                        events.append(self._paused(command.waiting_for, command.reason))
+                    case Finish():
+                        events.append(await self._finish(command))
+                    case Block():
+                        continue
+            if not events:
+                return
+            taking_over = False
+            taken = await self._record(events)
+            if self._assignments:
+                assignments, self._assignments = list(self._assignments.values()), {}
+                await self._engine.submit(assignments)
+            commands = [command for event in taken for command in self._take_in(event)]
+            self._note_the_end(taken)
+
+    async def _prepare(self, start: Start) -> AttemptStarted | AttemptFinished:
+        """Route an attempt: what is to be journalled before it is handed to the engine, or why it is not."""
+        subtask = self.dispatch.subtask(start.attempt.subtask)
+        route: Route | Refusal | None = None
+        if start.model is not None:
+            route = await self._route(subtask, start.model, self.dispatch.is_entry(subtask.id))
+        if isinstance(route, Refusal):
+            outcome = Outcome(
+                ended=Ended.NO_MODEL if route.no_model else Ended.NO_ROOM,
+                model=start.model,
+                reason=route.message,
+                needs=route.would_do,
+            )
+            return AttemptFinished(attempt=start.attempt, outcome=outcome, at=self._clock.now())
+        node = self.dispatch.node(subtask.id)
+        needs = (self.dispatch.subtask(other) for other in subtask.depends_on)
+        self._assignments[start.attempt] = Assignment(
+            run=self.run_id,
+            attempt=start.attempt,
+            route=route,
+            feedback=self._lessons.feedback(subtask.id, start.after, node.notes),
+            dependencies=self._lessons.dependencies(needs),
+        )
+        reasons = start.reasons if route is None else (*start.reasons, *route.reasons)
+        model = None if route is None else route.model
+        return AttemptStarted(attempt=start.attempt, model=model, reasons=reasons, at=self._clock.now())
+
+    async def _take_over(self, start: Start, unwanted: set[AttemptId]) -> Event | None:
+        """Adopt what a run that was cut off left behind; deliver again, under the same number, what is unknown."""
+        state, outcome = await self._engine.known(start.attempt)
+        if outcome is None and start.attempt in unwanted:
+            outcome = Outcome(ended=Ended.CANCELLED, reason="cancelled on request")
+        if outcome is not None:
+            return AttemptFinished(attempt=start.attempt, outcome=outcome, at=self._clock.now())
+        return await self._deliver_again(start) if state is AttemptState.UNKNOWN else None
+
+    async def _deliver_again(self, start: Start) -> Event:
+        event = await self._prepare(start)
+        if isinstance(event, AttemptFinished):
+            return event
+        return Noted(
+            code="redelivered",
+            text=f"{start.attempt} was cut off and is delivered again",
+            subtask=start.attempt.subtask,
+            at=self._clock.now(),
+        )
+
+    # --- the end -------------------------------------------------------------------------------------
+
+    async def _finish(self, command: Finish) -> Event:
+        if self._replan is not None and not command.cancelled and self._failed():
+            replan, self._replan = self._replan, None
+            replaced = await replan(self.dispatch)
+            if replaced is not None:
+                return replaced
+        return RunEnded(cancelled=command.cancelled, at=self._clock.now())
+
+    def _paused(self, what: WaitingFor, reason: str) -> RunPaused:
+        return RunPaused(waiting_for=what, reason=reason, at=self._clock.now())
+
+    def _failed(self) -> bool:
+        return any(state in (State.FAILED, State.BLOCKED) for state in self.dispatch.states().values())
+
+    def _note_the_end(self, events: Iterable[Event]) -> None:
+        for event in events:
+            match event:
+                case RunPaused():
+                    code = {WaitingFor.BUDGET: 3, WaitingFor.MODEL: 4}.get(event.waiting_for)
+                    if code is None:
+                        code = 0 if self.dispatch.selection_done and not self._failed() else 1
+                    self._ending = Ending(
+                        state=RunState.PAUSED,
+                        exit_code=code,
+                        waiting_for=event.waiting_for,
+                        reason=event.reason,
+                    )
+                case RunEnded():
+                    state = RunState.CANCELLED if event.cancelled else RunState.DONE
+                    code = 1 if event.cancelled or self._failed() else 0
+                    self._ending = Ending(state=state, exit_code=code, reason=event.reason)
+
+    async def _stop(self, interruption: Interruption) -> Ending:
+        await self._engine.close()
+        # What ended before the interruption is journalled as what it is.
+        await asyncio.wait(self._attendants[:1], timeout=1.0)
+        events, self._inbox = self._inbox, []
+        paused = RunPaused(waiting_for=WaitingFor.USER, reason=interruption.reason, at=self._clock.now())
+        for event in await self._record([*events, paused]):
+            self._take_in(event)
+        return Ending(
+            state=RunState.PAUSED,
+            exit_code=interruption.exit_code,
+            waiting_for=WaitingFor.USER,
+            reason=interruption.reason,
+        )
+
+    # --- attendants ------------------------------------------------------------------------------------
+
+    async def _hear_engine(self) -> None:
+        async for batch in self._engine.events():
+            at = self._clock.now()
+            self._post(
+                *[AttemptFinished(attempt=ended.attempt, outcome=ended.outcome, at=at) for ended in batch]
+            )
+
+    async def _land_in_turn(self) -> None:
+        while True:
+            attempt = await self._landings.get()
+            subtask = self.dispatch.subtask(attempt.subtask)
+            self._post(await self._land(attempt, subtask, self._lessons.passed(attempt)))
+
+    async def _look_for_requests(self) -> None:
+        until = None if self._max_seconds is None else self._clock.monotonic() + self._max_seconds
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            self._polled = True
+            self._news.set()
+            if until is not None and self._clock.monotonic() >= until:
+                until = None
+                reason = f"the time limit of {self._max_seconds:g} s is reached"
+                self._post(PauseRequested(reason=reason, at=self._clock.now()))
+
+    # --- money -----------------------------------------------------------------------------------------
+
+    async def _assess_funds(self) -> None:
+        """Tell the machine when what is left no longer covers what is expected, and when it does again."""
+        if self._money_left is None:
+            return
+        self._unassessed += 1
+        if self._unassessed < max(1, self.dispatch.board.unfinished // 50):
+            return
+        self._unassessed = 0
+        left = await self._money_left()
+        expected = self.dispatch.expected_left if left is not None else ZERO
+        short = left is not None and left < expected
+        if short is not self.dispatch.short_of_money:
+            at = self._clock.now()
+            await self._handle([FundsAssessed(short=short, left=left, expected=expected, at=at)])
+
+
+def _first(broken: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The exception people are told about: the first that is no mere cancellation."""
+    for error in broken.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return _first(error)
+        if not isinstance(error, asyncio.CancelledError):
+            return error
+    return broken

@@ -1,0 +1,405 @@
+"""The shell around a run, with fakes at its ports: what is journalled when, what a restart adopts, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.engine import LocalEngine
+from orchestrator.adapters.outcomes import OutcomeFiles
+from orchestrator.core.dispatch import Dispatch
+from orchestrator.core.domain import (
+    AttemptId,
+    Limits,
+    ModelAlias,
+    OrchestratorError,
+    Outcome,
+    Plan,
+    Refusal,
+    Route,
+    RunId,
+    RunState,
+    SubtaskId,
+    WaitingFor,
+)
+from orchestrator.core.events import (
+    AttemptFinished,
+    AttemptStarted,
+    CancelRequested,
+    Event,
+    LandingRefused,
+    Noted,
+    PauseRequested,
+    PlanReplaced,
+    RetryRequested,
+    RunEnded,
+    RunPaused,
+    RunResumed,
+    SkipRequested,
+    SubtaskLanded,
+)
+from orchestrator.core.money import Usd
+from orchestrator.core.ports import Assignment
+from orchestrator.runner import Ending, Runner
+from tests.core.runs import TWO_RUNGS, attempt, passed, plan, rejected, subtask
+
+RUN = RunId("20261123-100000-abcd")
+ONCE = Limits(attempts_per_rung=1)
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> str:
+        return "2026-11-23T10:00:00.000000Z"
+
+    def epoch_seconds(self) -> float:
+        return self.seconds
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+class ListJournal:
+    """Events in a list. `between` are written by somebody else just before an append of the runner."""
+
+    def __init__(self) -> None:
+        self.written: list[Event] = []
+        self.between: dict[type, Event] = {}
+
+    async def append(self, run: RunId, events: Sequence[Event]) -> int:
+        for event in events:
+            if type(event) in self.between:
+                self.written.append(self.between.pop(type(event)))
+                break
+        self.written += events
+        await asyncio.sleep(0)
+        return len(self.written)
+
+    def events(self, run: RunId, *, after: int = 0) -> Iterable[Event]:
+        return iter(self.written[after:])
+
+    def kinds(self) -> list[str]:
+        return [f"{type(event).__name__} {getattr(event, 'attempt', '')}".strip() for event in self.written]
+
+
+@dataclass
+class World:
+    """A run with everything faked but the machine, the engine and the files."""
+
+    state: Path
+    outcome_of: Callable[[Assignment], Outcome] = lambda assignment: passed()
+    journal: ListJournal = field(default_factory=ListJournal)
+    clock: FakeClock = field(default_factory=FakeClock)
+    assignments: list[Assignment] = field(default_factory=list)
+    landings: list[AttemptId] = field(default_factory=list)
+    refuse: dict[ModelAlias, Refusal] = field(default_factory=dict)
+    conflicts: list[str] = field(default_factory=list)
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    arrived: dict[str, asyncio.Event] = field(default_factory=dict)
+    cut_off: list[str] = field(default_factory=list)
+
+    def runner(self, of: Plan, *, limits: Limits | None = None, **more: object) -> Runner:
+        outcomes = OutcomeFiles(self.state, RUN)
+
+        async def execute(assignment: Assignment) -> Outcome:
+            self.assignments.append(assignment)
+            name = str(assignment.attempt)
+            if name in self.arrived:
+                self.arrived[name].set()
+            if name in self.gates:
+                try:
+                    await self.gates[name].wait()
+                except asyncio.CancelledError:
+                    self.cut_off.append(name)
+                    raise
+            outcome = self.outcome_of(assignment)
+            outcomes.write(assignment.attempt, outcome)
+            return outcome
+
+        async def land(
+            attempt: AttemptId, subtask: object, outcome: Outcome
+        ) -> SubtaskLanded | LandingRefused:
+            self.landings.append(attempt)
+            if str(attempt) in self.conflicts:
+                return LandingRefused(attempt=attempt, reason="a.py moved", conflict=True, feedback="moved")
+            return SubtaskLanded(attempt=attempt, commit="c1")
+
+        async def route(subtask: object, model: ModelAlias, entry: bool) -> Route | Refusal:
+            refusal = self.refuse.get(model)
+            return refusal or Route(
+                model=model, max_output_tokens=100, worst_case=Usd(1), reasons=(f"entry {entry}",)
+            )
+
+        return Runner(
+            run=RUN,
+            dispatch=Dispatch(of, escalation=TWO_RUNGS, limits=limits),
+            journal=self.journal,
+            engine=LocalEngine(execute, outcomes, logs=lambda attempt: self.state / "logs" / str(attempt)),
+            land=land,
+            route=route,
+            clock=self.clock,
+            poll_seconds=0.001,
+            **more,  # type: ignore[arg-type]
+        )
+
+    def again(self, of: Plan, **more: object) -> Runner:
+        """A runner in a new process: all it has is the journal and the files."""
+        runner = self.runner(of, **more)
+        runner.replay(self.journal.written)
+        return runner
+
+    def hold(self, name: str) -> asyncio.Event:
+        """Let the attempt wait, once it has arrived, until its gate is opened."""
+        self.gates[name] = asyncio.Event()
+        self.arrived[name] = asyncio.Event()
+        return self.arrived[name]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+CHAIN = plan(subtask("parse"), subtask("render", after="parse"))
+
+
+def states(runner: Runner) -> dict[str, str]:
+    return {name: state.value for name, state in runner.dispatch.states().items()}
+
+
+async def test_a_run_journals_each_event_before_it_acts_on_it(world: World):
+    runner = world.runner(CHAIN)
+    ending = await runner.run([])
+    assert ending == Ending(state=RunState.DONE, exit_code=0)
+    assert world.journal.kinds() == [
+        "AttemptStarted parse#1",
+        "AttemptFinished parse#1",
+        "SubtaskLanded parse#1",
+        "AttemptStarted render#1",
+        "AttemptFinished render#1",
+        "SubtaskLanded render#1",
+        "RunEnded",
+    ]
+    assert world.journal.written[0] == AttemptStarted(
+        attempt=attempt("parse#1"), model=ModelAlias("cheap"), reasons=("entry True",), at=world.clock.now()
+    )
+
+
+async def test_the_next_attempt_is_told_what_went_wrong_and_what_dependencies_left(world: World):
+    def outcome_of(assignment: Assignment) -> Outcome:
+        if str(assignment.attempt) == "render#1":
+            return rejected("2 tests fail")
+        return passed(files_changed=("a.py",))
+
+    world.outcome_of = outcome_of
+    ending = await world.runner(CHAIN, limits=ONCE).run([])
+    assert ending.exit_code == 0
+    told = world.assignments[2]
+    assert str(told.attempt) == "render#2"
+    assert told.route is not None and told.route.model == "smart"
+    assert [feedback.text for feedback in told.feedback] == ["feedback: 2 tests fail"]
+    assert [(result.subtask, result.files_changed) for result in told.dependencies] == [("parse", ("a.py",))]
+
+
+async def test_a_conflict_is_another_attempt_with_what_moved(world: World):
+    world.conflicts = ["parse#1"]
+    assert (await world.runner(CHAIN).run([])).exit_code == 0
+    assert [str(a.attempt) for a in world.assignments] == ["parse#1", "parse#2", "render#1"]
+    assert world.assignments[1].feedback[0].text == "moved"
+
+
+async def test_failed_subtasks_give_exit_code_1(world: World):
+    world.outcome_of = lambda assignment: rejected()
+    runner = world.runner(CHAIN, limits=ONCE)
+    assert await runner.run([]) == Ending(state=RunState.DONE, exit_code=1)
+    assert states(runner) == {"parse": "failed", "render": "blocked"}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code", "waiting_for"),
+    [
+        (Refusal(message="too dear", reasons=(), would_do=Usd.of("0.5")), 3, WaitingFor.BUDGET),
+        (Refusal(message="no key", reasons=(), no_model=True), 4, WaitingFor.MODEL),
+    ],
+)
+async def test_a_refused_route_pauses_the_run_with_its_own_exit_code(
+    world: World, refusal, code, waiting_for
+):
+    world.refuse = {ModelAlias("cheap"): refusal}
+    ending = await world.runner(CHAIN).run([])
+    assert (ending.state, ending.exit_code, ending.waiting_for) == (RunState.PAUSED, code, waiting_for)
+    assert refusal.message in ending.reason
+    world.refuse = {}
+    assert (await world.again(CHAIN).run([RunResumed(budget=Usd.of(1))])).exit_code == 0
+
+
+async def test_finished_work_is_adopted_after_a_crash_and_the_rest_delivered_again(world: World):
+    two = plan(subtask("one", seconds=20), subtask("two"), subtask("three", after="one two"))
+    arrived = world.hold("two#1")
+    running = asyncio.create_task(world.runner(two).run([]))
+    await arrived.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    # As if the process had been killed after the result file was written and before it was journalled.
+    world.journal.written = [
+        event
+        for event in world.journal.written
+        if isinstance(event, AttemptStarted) and event.attempt.subtask != "three"
+    ]
+    world.gates.clear()
+    before = len(world.assignments)
+    runner = world.again(two)
+    assert (await runner.run([RunResumed()])).exit_code == 0
+    assert [str(a.attempt) for a in world.assignments[before:]] == ["two#1", "three#1"]
+    redelivered = [event for event in world.journal.written if isinstance(event, Noted)]
+    assert [(note.code, note.subtask) for note in redelivered] == [("redelivered", "two")]
+
+
+async def test_a_landing_that_was_cut_off_is_repeated(world: World):
+    await world.runner(CHAIN).run([])
+    world.journal.written = world.journal.written[:2]
+    world.landings.clear()
+    assert (await world.again(CHAIN).run([RunResumed()])).exit_code == 0
+    assert [str(name) for name in world.landings] == ["parse#1", "render#1"]
+
+
+async def test_replaying_the_journal_of_a_run_gives_its_states(world: World):
+    world.outcome_of = lambda assignment: rejected() if assignment.attempt.number == 1 else passed()
+    runner = world.runner(CHAIN)
+    await runner.run([])
+    again = world.again(CHAIN)
+    assert again.dispatch.states() == runner.dispatch.states()
+    assert again.dispatch.run_state is RunState.DONE
+
+
+async def test_an_interruption_cuts_off_what_runs_and_leaves_the_run_resumable(world: World):
+    arrived = world.hold("parse#1")
+    runner = world.runner(CHAIN)
+    running = asyncio.create_task(runner.run([]))
+    await arrived.wait()
+    runner.interrupt("interrupted by SIGINT", 130)
+    assert await running == Ending(
+        state=RunState.PAUSED,
+        exit_code=130,
+        waiting_for=WaitingFor.USER,
+        reason="interrupted by SIGINT",
+    )
+    assert world.cut_off == ["parse#1"]
+    assert world.journal.kinds() == ["AttemptStarted parse#1", "RunPaused"]
+    world.gates.clear()
+    assert (await world.again(CHAIN).run([RunResumed()])).exit_code == 0
+    assert [str(a.attempt) for a in world.assignments] == ["parse#1", "parse#1", "render#1"]
+
+
+async def test_requests_of_other_processes_are_taken_in_while_the_run_goes_on(world: World):
+    arrived = world.hold("parse#1")
+    runner = world.runner(CHAIN)
+    running = asyncio.create_task(runner.run([]))
+    await arrived.wait()
+    world.journal.written.append(SkipRequested(subtask=SubtaskId("render")))
+    world.journal.written.append(RetryRequested(subtask=SubtaskId("parse"), note="use re"))
+    world.gates.clear()
+    ending = await running
+    assert (ending.state, ending.exit_code) == (RunState.DONE, 0)
+    assert states(runner) == {"parse": "succeeded", "render": "skipped"}
+    assert [feedback.text for feedback in world.assignments[-1].feedback] == ["use re"]
+    assert world.again(CHAIN).dispatch.states() == runner.dispatch.states()
+
+
+async def test_a_request_that_lands_between_two_events_is_taken_in_at_its_place(world: World):
+    world.journal.between = {AttemptStarted: SkipRequested(subtask=SubtaskId("parse"))}
+    runner = world.runner(CHAIN)
+    await runner.run([])
+    assert states(runner) == {"parse": "skipped", "render": "blocked"}
+    assert world.again(CHAIN).dispatch.states() == runner.dispatch.states()
+
+
+async def test_cancelling_the_run_from_elsewhere_ends_it(world: World):
+    arrived = world.hold("parse#1")
+    runner = world.runner(CHAIN)
+    running = asyncio.create_task(runner.run([]))
+    await arrived.wait()
+    world.journal.written.append(CancelRequested())
+    assert await running == Ending(state=RunState.CANCELLED, exit_code=1)
+    assert world.cut_off == ["parse#1"]
+    assert isinstance(world.journal.written[-1], RunEnded)
+
+
+async def test_the_time_limit_lets_what_runs_end_and_pauses(world: World):
+    arrived = world.hold("parse#1")
+    paused = asyncio.Event()
+    runner = world.runner(
+        CHAIN,
+        max_seconds=60.0,
+        watch=lambda event: paused.set() if isinstance(event, PauseRequested) else None,
+    )
+    running = asyncio.create_task(runner.run([]))
+    await arrived.wait()
+    world.clock.seconds = 61.0
+    await paused.wait()
+    world.gates["parse#1"].set()
+    ending = await running
+    assert (ending.state, ending.reason) == (RunState.PAUSED, "the time limit of 60 s is reached")
+    assert states(runner) == {"parse": "succeeded", "render": "waiting"}
+
+
+async def test_a_new_plan_is_asked_for_once_when_something_failed(world: World):
+    world.outcome_of = lambda a: passed() if a.attempt.subtask == "other" else rejected()
+    asked: list[str] = []
+
+    async def replan(dispatch: Dispatch) -> PlanReplaced:
+        asked.append("yes")
+        return PlanReplaced(plan=plan(subtask("other")), reason="parse failed")
+
+    runner = world.runner(plan(subtask("parse")), limits=ONCE, replan=replan)
+    await runner.run([])
+    assert asked == ["yes"]
+    assert states(runner) == {"other": "succeeded", "parse": "failed"}
+
+
+async def test_money_that_runs_short_is_journalled_when_it_changes(world: World):
+    left = [Usd(10**9), Usd(1), Usd(1), Usd(1)]
+
+    async def money_left() -> Usd:
+        return left.pop(0)
+
+    await world.runner(CHAIN, money_left=money_left).run([])
+    assert (
+        world.journal.kinds().count("FundsAssessed") == 2
+    )  # short, and at the end nothing is expected any more
+
+
+async def test_a_mistake_of_ours_in_one_attempt_fails_that_attempt_and_keeps_the_traceback(world: World):
+    def outcome_of(assignment: Assignment) -> Outcome:
+        raise KeyError("oops")
+
+    world.outcome_of = outcome_of
+    ending = await world.runner(plan(subtask("parse")), limits=Limits(max_attempts=1)).run([])
+    assert ending.exit_code == 1
+    (finished,) = [event for event in world.journal.written if isinstance(event, AttemptFinished)]
+    assert finished.outcome.reason.startswith("internal error: KeyError: 'oops'; the traceback is in ")
+    assert "KeyError" in (world.state / "logs" / "parse#1" / "traceback.txt").read_text()
+
+
+async def test_what_breaks_the_program_stops_the_run_with_its_own_message(world: World):
+    def outcome_of(assignment: Assignment) -> Outcome:
+        raise OrchestratorError("disk full: state.db could not be written")
+
+    world.outcome_of = outcome_of
+    with pytest.raises(OrchestratorError, match="disk full"):
+        await world.runner(CHAIN).run([])
+    assert not any(isinstance(event, RunPaused | RunEnded) for event in world.journal.written)
+
+
+async def test_the_watcher_sees_every_event_after_it_counts(world: World):
+    seen: list[str] = []
+    runner = world.runner(CHAIN, watch=lambda event: seen.append(type(event).__name__))
+    await runner.run([])
+    assert seen == [type(event).__name__ for event in world.journal.written]
