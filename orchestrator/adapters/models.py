@@ -119,7 +119,7 @@ class ModelCalls:
         finally:
             progress.sent = wire.sent
             CURRENT.reset(token)
-        return self._answer(deployment, wire, text, finish, streamed=bool(arguments.get("stream")))
+        return self._answer(deployment, wire, text, finish)
 
     def _answer(
         self,
@@ -127,10 +127,8 @@ class ModelCalls:
         wire: Wire,
         text: str | None,
         finish: str,
-        *,
-        streamed: bool,
     ) -> Answer | CallFailure:
-        said = read_reply(wire.text(), streamed=streamed)
+        said = read_reply(wire.text(), streamed=deployment.parameters.get("stream") is True)
         if not said.ended:
             return self._failed(deployment, wire, "the reply was cut off", cut=True)
         if text is None:
@@ -153,7 +151,7 @@ class ModelCalls:
             message = f"the server redirects to {wire.redirected_to}, which is not followed"
         if timed_out and (kind is FailureKind.BROKEN or unprocessed):
             kind = FailureKind.TIMED_OUT
-        said = read_reply(wire.text(), streamed=False)
+        said = read_reply(wire.text(), streamed=deployment.parameters.get("stream") is True)
         # A bill in a whole but unreadable reply counts; one in a torn reply may only be a part.
         whole = wire.status == 200 and said.ended and not timed_out and not cut
         usage, flags = _checked(said, deployment) if whole else (None, ())
@@ -196,7 +194,7 @@ class ModelCalls:
         key = self._key(deployment)
         if key is not None:
             arguments["api_key"] = key
-        if arguments.get("stream"):
+        if arguments.get("stream") is True:
             arguments["stream_options"] = {"include_usage": True}
         if request.schema is not None and deployment.supports_schema:
             arguments["response_format"] = {
@@ -247,10 +245,10 @@ class ModelCalls:
 
 async def _complete(litellm: ModuleType, arguments: Mapping[str, Any]) -> tuple[str | None, str]:
     """Return the reply's text and finish reason; None when there is no message in it."""
-    # Each time, because tests and libraries reset filters: pydantic's remarks about odd usage are not for users.
-    warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
+    # Each time, because tests and libraries reset filters: what these remark about each other is not for users.
+    warnings.filterwarnings("ignore", module=r"(aiohttp|httpx|litellm|openai|pydantic)(\.|$)")
     response = await litellm.acompletion(**arguments)
-    if not arguments.get("stream"):
+    if arguments.get("stream") is not True:
         choices = response.choices
         if not choices:
             return None, ""

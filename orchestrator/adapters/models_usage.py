@@ -94,25 +94,33 @@ def read_reply(body: bytes, *, streamed: bool) -> WireReply:
 
 
 def text_of(body: bytes) -> str | None:
-    """The text of a whole reply that is one JSON document, for when LiteLLM cannot read the rest of it."""
+    """The text of a complete reply, streamed or not, for when LiteLLM cannot read all of it; None without any."""
+    parts: list[str] = []
+    ended = False
     for document in documents(body):
+        ended = ended or _is_end(document)
         try:
-            if "choices" in document:
-                return _own_text(document["choices"][0]["message"]["content"])
-            if "candidates" in document:
-                parts = document["candidates"][0]["content"]["parts"]
-                return "".join(part.get("text", "") for part in parts if not part.get("thought"))
-            if isinstance(document.get("content"), list):
-                return "".join(part.get("text", "") for part in document["content"])
-            if isinstance(document.get("message"), Mapping):
-                return _own_text(document["message"]["content"])
+            parts += _texts(document)
         except (LookupError, TypeError, AttributeError):
             return None
-    return None
+    return "".join(parts) if parts and ended else None
 
 
-def _own_text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _texts(document: Mapping[str, Any]) -> Iterator[str]:
+    for choice in document.get("choices") or ():
+        text = (choice.get("message") or choice.get("delta") or {}).get("content")
+        if text is not None:
+            yield text
+    for candidate in document.get("candidates") or ():
+        yield from (part["text"] for part in candidate["content"]["parts"] if not part.get("thought"))
+    content = document.get("content")
+    if isinstance(content, list):
+        yield from (part["text"] for part in content if part["type"] == "text")
+    match document:
+        case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str(text)}}:
+            yield text
+        case {"message": {"content": str(text)}, "done": bool()}:
+            yield text
 
 
 def _with_usage(reply: WireReply, plain: Mapping[str, object]) -> WireReply:
@@ -124,7 +132,7 @@ def _with_usage(reply: WireReply, plain: Mapping[str, object]) -> WireReply:
 
 
 def _is_end(document: Mapping[str, Any]) -> bool:
-    if document.get("done") is True or document.get("type") == "message_stop":
+    if document.get("done") is True or document.get("type") == "message_stop" or document.get("stop_reason"):
         return True
     places = document.get("choices") or document.get("candidates") or ()
     return isinstance(places, list) and any(
