@@ -244,19 +244,22 @@ def _skipped(catalogue: Catalogue) -> list[str]:
     return lines + [line for line in catalogue.skipped if not line.endswith(" is not set")]
 
 
-def _ignored(over: Source) -> list[str]:
-    """One line naming what an untrusted file says in vain."""
+def untrusted_keys(source: Source) -> list[str]:
+    """The keys of a repository's file that count only when it is trusted."""
     found = []
-    for key, node in over.root.items.items():
+    for key, node in source.root.items.items():
         free = {NAME: TIGHTENING, "general_settings": ("max_budget",)}.get(key)
         if free is not None and isinstance(node, tree.Mapping):
             found += [f"{key}.{inner}" for inner in node.items if inner not in free]
         else:
             found.append(key)
-    if not found:
-        return []
-    names = one_line(", ".join(found), 200)
-    return [f"{_shown(over.path)}: ignored until `orchestrator trust`: {names}"]
+    return found
+
+
+def _ignored(over: Source) -> list[str]:
+    """One line naming what an untrusted file says in vain."""
+    names = one_line(", ".join(untrusted_keys(over)), 200)
+    return [f"{_shown(over.path)}: ignored until `orchestrator trust`: {names}"] if names else []
 
 
 def _prices_digest(catalogue: Catalogue) -> str:

@@ -95,11 +95,11 @@ def unusable_because(catalogue: Catalogue, alias: ModelAlias) -> str:
     skipped = [line for line in catalogue.skipped if line.startswith(f"{alias}: ")]
     if skipped:
         return f"model {alias!r} has no usable entry: {one_line(skipped[0].partition(': ')[2], 300)}"
-    known = [*catalogue.pools, *catalogue.unusable]
-    return (
-        f"no model {one_line(alias, 60)!r}{did_you_mean(alias, known) or ''}: "
-        f"the configuration has {', '.join(dict.fromkeys(known)) or 'none'}"
+    known = list(dict.fromkeys([*catalogue.pools, *catalogue.unusable]))
+    hint = (
+        did_you_mean(alias, known) or f": the configuration has {one_line(', '.join(known), 300) or 'none'}"
     )
+    return f"no model {one_line(alias, 60)!r}{hint}"
 
 
 def band_for(bands: Iterable[BudgetBand], left: Usd) -> tuple[BudgetBand | None, str]:
@@ -291,9 +291,7 @@ class _Decision:
             limits.append(_Limit(tokens, what, "raise its max_cost_per_request", True))
         for window, left in self.left.items():
             tokens = affordable_output(pool, input_tokens=request.input_tokens, dollars=left)
-            limits.append(
-                _Limit(tokens, f"{left} is left of the {window} budget, which leaves", "raise it", True)
-            )
+            limits.append(_Limit(tokens, f"{left} is left of the {window} budget, which leaves", "", True))
         tightest = min(limits, key=lambda limit: limit.tokens)
         if tightest.tokens < needs:
             return self._too_little(alias, tightest, needs)
@@ -312,16 +310,11 @@ class _Decision:
 
     def _too_little(self, alias: ModelAlias, limit: _Limit, needs: int) -> Refusal:
         would_do = self._cost(alias, needs)
-        room = (
-            f"{limit.tokens:,} output tokens of {alias}"
-            if limit.tokens >= 0
-            else f"no room for a prompt to {alias}"
-        )
+        room = f"{limit.tokens:,} output tokens" if limit.tokens >= 0 else "no room even for the prompt"
+        amount = f"{would_do} would do" if limit.dollars else f"at most {would_do}"
         remedy = f": {limit.remedy}" if limit.remedy else ""
-        amount = f"; {would_do} would do" if limit.dollars else f" ({would_do})"
         return self._refused(
-            f"{limit.what} {room}, but {needs:,} are needed{amount}{remedy}",
-            would_do=would_do,
+            f"{limit.what} {room}, but {alias} needs {needs:,} ({amount}){remedy}", would_do=would_do
         )
 
     def _cost(self, alias: ModelAlias, output_tokens: int) -> Usd:
