@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from orchestrator.adapters.git import Repository
     from orchestrator.adapters.journal import Store
     from orchestrator.adapters.settings import Settings
+    from orchestrator.core.catalogue import RoutingTable
+    from orchestrator.core.domain import ModelAlias
     from orchestrator.core.standards import Standard
 
 
@@ -88,6 +91,49 @@ class Home:
         return Repository.open(self.repository, self.environ)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAccess:
+    """The models a command may call: the configured ones, or all of them played from a script.
+
+    `scripted` is what the screen and the report must say, empty for real models.
+    """
+
+    table: RoutingTable
+    scripted: str = ""
+
+    @property
+    def per_model(self) -> dict[ModelAlias, int]:
+        """How many attempts may use an alias at once, where its deployments limit it."""
+        return {
+            alias: sum(deployment.max_parallel or 0 for deployment in pool)
+            for alias, pool in self.table.catalogue.pools.items()
+            if pool and all(deployment.max_parallel for deployment in pool)
+        }
+
+    @classmethod
+    @contextmanager
+    def open(cls, home: Home) -> Iterator[ModelAccess]:
+        """Give access to the models while the block runs; a script given as a file is played meanwhile."""
+        table = home.settings.table
+        if home.scripted is None:
+            yield cls(table=table)
+            return
+        from orchestrator.adapters.scripted import ScriptedProvider, scripted_catalogue
+
+        said = f"scripted models: {Path(home.scripted).name}"
+        if home.scripted.startswith(("http://127.0.0.1", "http://localhost")):
+            yield cls(
+                table=replace(table, catalogue=scripted_catalogue(table.catalogue, home.scripted)),
+                scripted=said,
+            )
+            return
+        with ScriptedProvider(Path(home.scripted)) as provider:
+            yield cls(
+                table=replace(table, catalogue=scripted_catalogue(table.catalogue, provider.url)),
+                scripted=said,
+            )
+
+
 def open_home(
     config: Path | None = None, repository: Path | None = None, scripted: str | None = None
 ) -> Home:
@@ -100,6 +146,13 @@ def open_home(
         repository=repository or _root_around(Path.cwd()),
         scripted=scripted or environ.get("ORCHESTRATOR_SCRIPTED") or None,
     )
+
+
+def default_parallel() -> int:
+    """Subtasks at once when nothing else is said: at most four, at most the cores, a gigabyte of memory each."""
+    cores = os.cpu_count() or 1
+    gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**30
+    return max(1, min(4, cores, gigabytes))
 
 
 def _root_around(start: Path) -> Path | None:

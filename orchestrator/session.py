@@ -1,0 +1,302 @@
+"""One run in this process: its parts put together over a plan, started new or taken up again.
+
+The choices a user made at the start are journalled in `RunStarted`, so that `resume` puts together the same run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator import __version__
+from orchestrator.adapters.checks import ProjectChecker
+from orchestrator.adapters.engine import LocalEngine
+from orchestrator.adapters.executors.edit import EditExecutor
+from orchestrator.adapters.executors.tool import ToolExecutor
+from orchestrator.adapters.metering import MeteredModel
+from orchestrator.adapters.outcomes import OutcomeFiles
+from orchestrator.adapters.run_lock import RunLock
+from orchestrator.adapters.sandbox import Sandbox
+from orchestrator.adapters.state import attempt_directory
+from orchestrator.adapters.workspaces import GitWorkspaces
+from orchestrator.core.catalogue import RoutingTable
+from orchestrator.core.dispatch import Dispatch
+from orchestrator.core.domain import (
+    AttemptId,
+    ExecutorName,
+    Limits,
+    ModelAlias,
+    OrchestratorError,
+    Plan,
+    Policy,
+    Refusal,
+    Route,
+    RunId,
+    Subtask,
+    SubtaskId,
+)
+from orchestrator.core.escalation import Escalation
+from orchestrator.core.events import (
+    BaselineMeasured,
+    Event,
+    Noted,
+    RunResumed,
+    RunStarted,
+    SelectionChanged,
+)
+from orchestrator.core.money import ZERO, Usd
+from orchestrator.core.ports import Assignment
+from orchestrator.core.routing import Request, edit_needs, route
+from orchestrator.execution import Execution, RunScope
+from orchestrator.runner import Ending, Runner
+from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
+
+PROMPT_OVERHEAD_TOKENS = 1500
+
+
+class ChecksCannotRun(OrchestratorError):
+    """Nothing in this repository can tell right work from wrong; said before anything is spent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What the user chose for a run. None leaves it to the settings."""
+
+    budget: Usd | None = None
+    model: ModelAlias | None = None
+    only: tuple[SubtaskId, ...] | None = None
+    parallel: int | None = None
+    policy: Policy | None = None
+    max_seconds: float | None = None
+    accept_unverified: bool = False
+    sandboxed: bool = True
+    source_file: str | None = None
+
+
+def new_run_id(clock: SystemClock) -> RunId:
+    """A name that sorts by time and is not met twice: `20261123-101500-3f9a`."""
+    stamp = clock.now()
+    return RunId(f"{stamp[:10].replace('-', '')}-{stamp[11:19].replace(':', '')}-{secrets.token_hex(2)}")
+
+
+def start(home: Home, plan: Plan, choices: Choices, watch: Callable[[Event], None]) -> tuple[RunId, Ending]:
+    """Run `plan` from the repository's HEAD until nothing more can be done. Raises before anything is spent."""
+    run = new_run_id(home.clock)
+    settings = home.settings
+    with ModelAccess.open(home) as access:
+        started = RunStarted(
+            run=run,
+            plan=plan,
+            repository=str(home.git.root),
+            base_commit=home.git.head(),
+            branch=f"orchestrator/{run}",
+            budget=choices.budget,
+            policy=choices.policy or settings.policy,
+            limits=Limits(
+                parallel=choices.parallel or settings.parallel or default_parallel(),
+                per_model=access.per_model,
+                attempts_per_rung=settings.attempts_per_rung,
+                smart_per_subtask=settings.smart_per_subtask,
+            ),
+            ladder=access.table.ladder,
+            model_override=choices.model,
+            accept_unverified=choices.accept_unverified,
+            sandbox=Sandbox.probe(wanted=choices.sandboxed and settings.sandbox != "none").name,
+            scripted=access.scripted,
+            max_seconds=choices.max_seconds,
+            started_at=home.clock.now(),
+            version=__version__,
+            source_file=choices.source_file,
+        )
+        opening: list[Event] = [started]
+        if choices.only is not None:
+            opening.append(SelectionChanged(only=choices.only, at=home.clock.now()))
+        return run, asyncio.run(_drive(home, access, started, (), opening, watch))
+
+
+def resume(
+    home: Home, run: RunId, *, budget: Usd | None, reason: str, watch: Callable[[Event], None]
+) -> Ending:
+    """Go on with a run that stopped: what is finished is neither done nor paid again."""
+    events = list(home.store.events(run))
+    if not events or not isinstance(events[0], RunStarted):
+        raise OrchestratorError(f"no run {run}: `orchestrator runs` lists them")
+    raised = [event.budget for event in events if isinstance(event, RunResumed) and event.budget]
+    started = replace(events[0], budget=budget or (raised[-1] if raised else events[0].budget))
+    opening = [RunResumed(budget=budget, reason=reason, at=home.clock.now())]
+    with ModelAccess.open(home) as access:
+        return asyncio.run(_drive(home, access, started, events, opening, watch))
+
+
+async def _drive(
+    home: Home,
+    access: ModelAccess,
+    started: RunStarted,
+    before: Sequence[Event],
+    opening: Sequence[Event],
+    watch: Callable[[Event], None],
+) -> Ending:
+    run = RunId(started.run)
+    with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
+        async with _parts(home, access, started, watch) as (runner, checker, workspaces):
+            remarks = [*await workspaces.remarks(), *await workspaces.reclaim()]
+            await workspaces.start()
+            # The first event makes the run known; only then may anything of it be paid for.
+            said: list[Event] = [Noted(code="remark", text=remark, at=home.clock.now()) for remark in remarks]
+            baseline = next((event for event in before if isinstance(event, BaselineMeasured)), None)
+            if baseline is None:
+                baseline = await checker.baseline()
+                said.append(baseline)
+            if not baseline.can_check and not started.accept_unverified:
+                raise ChecksCannotRun(
+                    f"checks cannot run here: {baseline.reason}; nothing was spent. Mend it, name the checks under "
+                    f"`orchestrator: checks:` in litellm_budget_config.yaml, or add --accept-unverified"
+                )
+            runner.replay(before)
+            with _interruptible(runner):
+                return await runner.run([*opening, *said])
+
+
+@contextlib.asynccontextmanager
+async def _parts(
+    home: Home, access: ModelAccess, started: RunStarted, watch: Callable[[Event], None]
+) -> AsyncIterator[tuple[Runner, ProjectChecker, GitWorkspaces]]:
+    run, settings, clock = RunId(started.run), home.settings, home.clock
+    plan, store = started.plan, home.store
+    workspaces = GitWorkspaces(home.git, run=run, base=started.base_commit, state=home.state)
+    sandbox = Sandbox.probe(wanted=started.sandbox not in ("", "none"))
+    checker = ProjectChecker(
+        workspaces=workspaces, settings=settings, sandbox=sandbox, clock=clock, environ=home.environ
+    )
+    model = MeteredModel(
+        catalogue=access.table.catalogue,
+        ledger=store,
+        clock=clock,
+        environ=home.environ,
+        repository=home.git.id,
+        run_cap=started.budget,
+        repository_cap=settings.repository_cap,
+    )
+
+    async def list_files(worktree: str) -> Sequence[str]:
+        return await workspaces.files(worktree)
+
+    async def charged(attempt: AttemptId) -> Usd:
+        return store.charged(run, attempt)
+
+    async def smart_cap(assignment: Assignment) -> Usd | None:
+        smart = access.table.tier_models.get("smart")
+        if assignment.route is None or assignment.route.model != smart:
+            return None
+        return settings.smart_per_subtask
+
+    router = _Router(home=home, access=access, started=started)
+    outcomes = OutcomeFiles(home.state, run)
+    dispatch = Dispatch(
+        plan,
+        limits=started.limits,
+        escalation=Escalation(
+            policy=started.policy,
+            ladder=started.ladder,
+            tier_models=access.table.tier_models,
+            override=started.model_override,
+            cost=router.expected,
+        ),
+    )
+    execution = Execution(
+        scope=RunScope(
+            run=run,
+            goal=plan.goal,
+            repository=started.repository,
+            run_cap=started.budget,
+            accept_unverified=started.accept_unverified,
+        ),
+        subtask=dispatch.subtask,
+        workspaces=workspaces,
+        checker=checker,
+        executors={
+            ExecutorName.EDIT: EditExecutor(model=model, list_files=list_files, denied=settings.deny_files),
+            ExecutorName.TOOL: ToolExecutor(settings=settings, sandbox=sandbox, environ=home.environ),
+        },
+        outcomes=outcomes,
+        clock=clock,
+        charged=charged,
+        attempt_cap=smart_cap,
+    )
+    engine = LocalEngine(
+        execution.execute, outcomes, logs=lambda attempt: attempt_directory(home.state, run, attempt)
+    )
+    yield (
+        Runner(
+            run=run,
+            dispatch=dispatch,
+            journal=store,
+            engine=engine,
+            land=execution.land,
+            route=router.route,
+            clock=clock,
+            watch=watch,
+            money_left=router.left,
+            max_seconds=started.max_seconds,
+        ),
+        checker,
+        workspaces,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Router:
+    """`core.routing` for the attempts of one run, with what the ledger has left."""
+
+    home: Home
+    access: ModelAccess
+    started: RunStarted
+
+    async def route(self, subtask: Subtask, rung: ModelAlias, entry: bool) -> Route | Refusal:
+        left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
+        request = Request(
+            text=f"{subtask.title}\n{subtask.instructions}",
+            input_tokens=subtask.estimate.input_tokens.high + PROMPT_OVERHEAD_TOKENS,
+            needs_output_tokens=edit_needs(subtask.estimate),
+            tag=subtask.tag,
+            override=self.started.model_override,
+            rung=rung,
+            entry=entry,
+        )
+        return route(request, self.table, left=left, standard=self.home.standard)
+
+    @property
+    def table(self) -> RoutingTable:
+        return self.access.table
+
+    async def left(self) -> Usd | None:
+        left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
+        return min(left.values(), default=None)
+
+    def expected(self, subtask: Subtask, model: ModelAlias) -> Usd:
+        """What one attempt is likely to cost, for the order of escalations."""
+        if not self.table.catalogue.pool(model):
+            return ZERO
+        return self.table.catalogue.worst_case(
+            model,
+            input_tokens=subtask.estimate.input_tokens.likely,
+            max_output_tokens=subtask.estimate.output_tokens.likely,
+        )
+
+
+@contextlib.contextmanager
+def _interruptible(runner: Runner) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run resumable; SIGHUP (the terminal is gone) lets it go on."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, runner.interrupt, "interrupted", 130)
+    loop.add_signal_handler(signal.SIGTERM, runner.interrupt, "terminated", 143)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.remove_signal_handler(number)
