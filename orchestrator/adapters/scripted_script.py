@@ -229,8 +229,9 @@ class _Reader:
             self.reply({**defaults, **self.mapping(reply, f"{where}.replies[{n}]", _REPLY)}, where)
             for n, reply in enumerate([given] if listed is None else listed)
         )
-        if not any(key in item for item in [given, *(listed or [])] for key in _ANSWERS if item):
-            self.problem(where, f"has nothing to answer: give one of {', '.join(_ANSWERS)}")
+        for each in [given] if listed is None else listed:
+            if isinstance(each, dict) and not any(key in each for key in _ANSWERS):
+                self.problem(where, f"has nothing to answer: give one of {', '.join(_ANSWERS)}")
         match rule.get("play", "repeat"):
             case "repeat":
                 plays = None

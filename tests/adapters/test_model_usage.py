@@ -186,6 +186,18 @@ def test_any_usage_is_read_or_told_odd_and_never_negative(plain: dict[str, objec
     assert usage.cache_read_tokens + usage.cache_write_tokens <= usage.input_tokens
 
 
+KEYS = [
+    "usage",
+    "usageMetadata",
+    "choices",
+    "candidates",
+    "message",
+    "content",
+    "delta",
+    "model",
+    "type",
+    "done",
+]
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=5),
     lambda inner: (
