@@ -274,8 +274,8 @@ class Books:
 
     # --- events ---------------------------------------------------------------------------------
 
-    def append(self, run: str, at: str, records: Sequence[tuple[str, str]]) -> None:
-        """Write the events, as (name, JSON), after those the run has."""
+    def append(self, run: str, at: str, records: Sequence[tuple[str, str]]) -> int:
+        """Write the events, as (name, JSON), after those the run has; return the number of the last one."""
         first = self._sequences.get(run)
         if first is None:
             first = self._run("SELECT coalesce(max(seq), 0) + 1 FROM events WHERE run = ?", (run,)).get
@@ -284,6 +284,7 @@ class Books:
             [(run, first + place, name, at, text) for place, (name, text) in enumerate(records)],
         )
         self._sequences[run] = first + len(records)
+        return first + len(records) - 1
 
     # --- entries --------------------------------------------------------------------------------
 

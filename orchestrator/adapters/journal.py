@@ -118,16 +118,20 @@ class Store:
 
     # --- the journal ----------------------------------------------------------------------------
 
-    async def append(self, run: RunId, events: Sequence[Event]) -> None:
-        """Durable when it returns; events of one call are one transaction, in order."""
+    async def append(self, run: RunId, events: Sequence[Event]) -> int | None:
+        """Durable when it returns; events of one call are one transaction, in order.
+
+        Returns the number of the run's last event, counted from 1: more than expected when another process
+        wrote in between. None when there was nothing to write.
+        """
         if not events:
-            return
+            return None
         records = [
             (name, json.dumps(plain, separators=(",", ":"), allow_nan=False))
             for name, plain in map(to_record, events)
         ]
         at = self._clock.now()
-        await self._do(lambda books: books.append(run, at, records))
+        return await self._do(lambda books: books.append(run, at, records))
 
     def events(self, run: RunId, *, after: int = 0) -> Iterable[Event]:
         """All events of the run, oldest first; those after the first `after` ones. Raises StoreDamaged."""

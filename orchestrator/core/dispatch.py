@@ -50,7 +50,7 @@ from orchestrator.core.domain import (
     Subtask,
     SubtaskId,
 )
-from orchestrator.core.escalation import Escalation
+from orchestrator.core.escalation import Cost, Escalation, Odds, even_odds, token_cost
 from orchestrator.core.node import Node, Phase
 from orchestrator.core.waiting import Waiting, pause_of, waiting_of
 
@@ -93,6 +93,28 @@ class Dispatch(Attempts):
             ev.PlanReplaced: self._plan_replaced,
             ev.RunEnded: self._run_ended,
         }
+
+    @classmethod
+    def of(
+        cls,
+        run: ev.RunStarted,
+        *,
+        tier_models: Mapping[str, ModelAlias] | None = None,
+        cost: Cost = token_cost,
+        odds: Odds = even_odds,
+        first: Sequence[SubtaskId] = (),
+    ) -> Dispatch:
+        """The machine of a journalled run. `tier_models` serves a run that was journalled without its own."""
+        escalation = Escalation(
+            policy=run.policy,
+            ladder=run.ladder,
+            tier_models=run.tier_models or tier_models or {},
+            entry=run.entry or {},
+            override=run.model_override,
+            cost=cost,
+            odds=odds,
+        )
+        return cls(run.plan, limits=run.limits, escalation=escalation, first=first)
 
     # --- the machine -------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ class RunStarted:
 
     `repository` is the absolute path of the user's checkout; `base_commit` where the run branch began;
     `scripted` is what the screen and the report must say when the models are played from a script.
+    `tier_models` names the alias each tier starts on, `entry` the subtasks that start on another one.
     """
 
     run: str
@@ -39,6 +40,8 @@ class RunStarted:
     policy: Policy = Policy.THRIFTY
     limits: Limits
     ladder: tuple[ModelAlias, ...] = ()
+    tier_models: dict[str, ModelAlias] | None = None
+    entry: dict[SubtaskId, ModelAlias] | None = None
     model_override: ModelAlias | None = None
     accept_unverified: bool = False
     sandbox: str = ""

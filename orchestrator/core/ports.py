@@ -175,8 +175,11 @@ class Ledger(Protocol):
 
 
 class Journal(Protocol):
-    async def append(self, run: RunId, events: Sequence[Event]) -> None:
-        """Durable when it returns; events of one call are one transaction, in order."""
+    async def append(self, run: RunId, events: Sequence[Event]) -> int | None:
+        """Durable when it returns; events of one call are one transaction, in order.
+
+        Returns the number of the run's last event, counted from 1 (None: nothing written, or not known).
+        """
 
     def events(self, run: RunId) -> Iterable[Event]:
         """All events of the run, oldest first."""
