@@ -24,7 +24,6 @@ from orchestrator.adapters.sandbox import Sandbox
 from orchestrator.adapters.state import attempt_directory
 from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.core.catalogue import RoutingTable
-from orchestrator.core.dispatch import Dispatch
 from orchestrator.core.domain import (
     AttemptId,
     ExecutorName,
@@ -39,7 +38,6 @@ from orchestrator.core.domain import (
     Subtask,
     SubtaskId,
 )
-from orchestrator.core.escalation import Escalation
 from orchestrator.core.events import (
     BaselineMeasured,
     Event,
@@ -53,7 +51,7 @@ from orchestrator.core.ports import Assignment
 from orchestrator.core.routing import Request, edit_needs, route
 from orchestrator.execution import Execution, RunScope
 from orchestrator.runner import Ending, Runner
-from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
+from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel, dispatch_of
 
 PROMPT_OVERHEAD_TOKENS = 1500
 
@@ -196,17 +194,7 @@ async def _parts(
 
     router = _Router(home=home, access=access, started=started)
     outcomes = OutcomeFiles(home.state, run)
-    dispatch = Dispatch(
-        plan,
-        limits=started.limits,
-        escalation=Escalation(
-            policy=started.policy,
-            ladder=started.ladder,
-            tier_models=access.table.tier_models,
-            override=started.model_override,
-            cost=router.expected,
-        ),
-    )
+    dispatch = dispatch_of(started, access.table, router.expected)
     execution = Execution(
         scope=RunScope(
             run=run,

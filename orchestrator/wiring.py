@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from orchestrator.adapters.journal import Store
     from orchestrator.adapters.settings import Settings
     from orchestrator.core.catalogue import RoutingTable
-    from orchestrator.core.domain import ModelAlias
+    from orchestrator.core.dispatch import Dispatch
+    from orchestrator.core.domain import ModelAlias, RunId
+    from orchestrator.core.escalation import Cost
+    from orchestrator.core.events import RunStarted
+    from orchestrator.core.report import Report
     from orchestrator.core.standards import Standard
 
 
@@ -146,6 +150,63 @@ def open_home(
         repository=repository or _root_around(Path.cwd()),
         scripted=scripted or environ.get("ORCHESTRATOR_SCRIPTED") or None,
     )
+
+
+def dispatch_of(started: RunStarted, table: RoutingTable, cost: Cost | None = None) -> Dispatch:
+    """The machine of a run as its first event describes it; replaying its journal gives where it stands."""
+    from orchestrator.core.dispatch import Dispatch
+    from orchestrator.core.escalation import Escalation, token_cost
+
+    return Dispatch(
+        started.plan,
+        limits=started.limits,
+        escalation=Escalation(
+            policy=started.policy,
+            ladder=started.ladder,
+            tier_models=table.tier_models,
+            override=started.model_override,
+            cost=cost or token_cost,
+        ),
+    )
+
+
+def latest_run(home: Home, *, unfinished: bool = False) -> RunId:
+    """The newest run of this repository; the only unfinished one when asked for that. Raises OrchestratorError."""
+    from orchestrator.core.events import RunEnded, RunStarted
+
+    found = []
+    for span in home.store.runs():
+        events = iter(home.store.events(span.run))
+        started = next(events, None)
+        if isinstance(started, RunStarted) and started.repository == str(home.repository):
+            ended = any(isinstance(event, RunEnded) for event in events)
+            if not (unfinished and ended):
+                found.append(span.run)
+    if unfinished and len(found) > 1:
+        raise OrchestratorError(
+            f"{len(found)} runs are unfinished here, name one: {', '.join(sorted(found))}"
+        )
+    if not found:
+        what = "unfinished run" if unfinished else "run"
+        raise OrchestratorError(f"no {what} in this repository yet: `orchestrator run GOAL` makes one")
+    return max(found)
+
+
+def report_of(home: Home, run: RunId) -> Report:
+    """The report of a run, from its journal and the ledger. Raises OrchestratorError when there is none."""
+    from orchestrator.core.events import RunStarted
+    from orchestrator.core.report import build_report
+
+    events = list(home.store.events(run))
+    table = home.settings.table
+    standings = {}
+    if events and isinstance(events[0], RunStarted):
+        dispatch = dispatch_of(events[0], table)
+        dispatch.replay(events[1:])
+        standings = {
+            subtask: (state, dispatch.detail(subtask)) for subtask, state in dispatch.states().items()
+        }
+    return build_report(events, home.store.entries(run=run), standings, table)
 
 
 def default_parallel() -> int:

@@ -1,0 +1,377 @@
+"""What a run's events and charges add up to: states, verdicts, dollars and tokens, per subtask, tier and model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from orchestrator.core.catalogue import RoutingTable
+from orchestrator.core.domain import (
+    AttemptId,
+    Deliverable,
+    Ended,
+    ExecutorName,
+    ModelAlias,
+    OrchestratorError,
+    Outcome,
+    Plan,
+    RunState,
+    State,
+    Subtask,
+    SubtaskId,
+    Verdict,
+    VerdictKind,
+)
+from orchestrator.core.events import (
+    AttemptFinished,
+    AttemptStarted,
+    BaselineMeasured,
+    Event,
+    LandingRefused,
+    Noted,
+    PlanReplaced,
+    RunEnded,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    SubtaskLanded,
+    SubtaskUndone,
+)
+from orchestrator.core.ledger import Entry, HoldState
+from orchestrator.core.money import ZERO, Usage, Usd, bill
+
+PLANNING = "planning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One attempt; `refused` is why its work did not land after it had passed."""
+
+    attempt: AttemptId
+    model: ModelAlias | None
+    outcome: Outcome | None
+    bill: Usd
+    started_at: str = ""
+    ended_at: str = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtaskRow:
+    """One subtask; `standing` says why it waits or was blocked, `verdict` the one it landed with."""
+
+    subtask: Subtask
+    state: State
+    standing: str
+    attempts: tuple[AttemptRow, ...]
+    bill: Usd
+    seconds: float
+    commit: str | None = None
+    verdict: Verdict | None = None
+    document: str | None = None
+    undone: bool = False
+
+    @property
+    def escalated(self) -> bool:
+        models = {row.model for row in self.attempts if row.model is not None}
+        return len(models) > 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one tier or one model took."""
+
+    name: str
+    bill: Usd = ZERO
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    attempts: int = 0
+    passed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counterfactual:
+    """The same tokens at one alias's prices: what each subtask's last attempt would have cost there."""
+
+    name: str
+    bill: Usd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A run as it stands. `spent` is charged for good, `held` is promised to calls under way or unresolved."""
+
+    started: RunStarted
+    plan: Plan
+    state: RunState
+    reason: str
+    budget: Usd | None
+    spent: Usd
+    held: Usd
+    planning: Usd
+    subtasks: tuple[SubtaskRow, ...]
+    tiers: tuple[Share, ...]
+    models: tuple[Share, ...]
+    counterfactuals: tuple[Counterfactual, ...]
+    baseline: BaselineMeasured | None = None
+    flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    ended_at: str = ""
+
+    @property
+    def review_first(self) -> tuple[SubtaskRow, ...]:
+        """Landed without a proof: nothing broke, and nothing shows that the work is right."""
+        return tuple(
+            row
+            for row in self.subtasks
+            if row.state is State.SUCCEEDED
+            and row.subtask.deliverable is Deliverable.EDIT
+            and row.verdict is not None
+            and row.verdict.kind is not VerdictKind.PROVED
+        )
+
+    def count(self, state: State) -> int:
+        return sum(row.state is state for row in self.subtasks)
+
+
+@dataclass(slots=True)
+class _Gathered:
+    started: RunStarted | None = None
+    plan: Plan | None = None
+    budget: Usd | None = None
+    state: RunState = RunState.RUNNING
+    reason: str = ""
+    ended_at: str = ""
+    baseline: BaselineMeasured | None = None
+    attempts: dict[AttemptId, AttemptRow] = field(default_factory=dict)
+    landed: dict[SubtaskId, SubtaskLanded] = field(default_factory=dict)
+    undone: set[SubtaskId] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def build_report(
+    events: Iterable[Event],
+    entries: Sequence[Entry],
+    standings: Mapping[SubtaskId, tuple[State, str]],
+    table: RoutingTable | None = None,
+) -> Report:
+    """Return the report of one run.
+
+    `entries` are the ledger's for this run; `standings` each subtask's state with a clause on why; `table` prices
+    the counterfactuals, which are left out without it. Raises OrchestratorError when there is no run.
+    """
+    seen = _gather(events)
+    if seen.started is None or seen.plan is None:
+        raise OrchestratorError(
+            "no such run: its journal is empty; `orchestrator runs` lists the runs there are"
+        )
+    charged = _charged(entries)
+    tried: dict[SubtaskId, list[AttemptRow]] = {}
+    for attempt in sorted(seen.attempts):
+        tried.setdefault(attempt.subtask, []).append(seen.attempts[attempt])
+    rows = tuple(
+        _row(subtask, tried.get(subtask.id, ()), seen, charged, standings) for subtask in seen.plan.subtasks
+    )
+    return Report(
+        started=seen.started,
+        plan=seen.plan,
+        state=seen.state,
+        reason=seen.reason,
+        budget=seen.budget,
+        spent=_sum(entry.charged or ZERO for entry in entries if entry.state is HoldState.SETTLED),
+        held=_sum(entry.amount for entry in entries if entry.state in (HoldState.OPEN, HoldState.AMBIGUOUS)),
+        planning=_sum(_charge(entry) for entry in entries if entry.purpose == PLANNING),
+        subtasks=rows,
+        tiers=_tier_shares(rows),
+        models=_model_shares(rows, entries),
+        counterfactuals=() if table is None else _counterfactuals(rows, table),
+        baseline=seen.baseline,
+        flags=tuple(_flags(entries)),
+        notes=tuple(seen.notes),
+        ended_at=seen.ended_at,
+    )
+
+
+def _gather(events: Iterable[Event]) -> _Gathered:
+    seen = _Gathered()
+    for event in events:
+        match event:
+            case RunStarted():
+                seen.started, seen.plan, seen.budget = event, event.plan, event.budget
+            case PlanReplaced():
+                seen.plan = event.plan
+                seen.notes.append(f"planned anew: {event.reason}")
+            case BaselineMeasured():
+                seen.baseline = event
+            case AttemptStarted():
+                seen.attempts[event.attempt] = AttemptRow(
+                    attempt=event.attempt,
+                    model=event.model,
+                    outcome=None,
+                    bill=ZERO,
+                    started_at=event.at,
+                )
+            case AttemptFinished():
+                before = seen.attempts.get(event.attempt)
+                seen.attempts[event.attempt] = AttemptRow(
+                    attempt=event.attempt,
+                    model=before.model if before else event.outcome.model,
+                    outcome=event.outcome,
+                    bill=event.outcome.bill,
+                    started_at=before.started_at if before else event.at,
+                    ended_at=event.at,
+                )
+            case SubtaskLanded():
+                seen.landed[event.attempt.subtask] = event
+                seen.undone.discard(event.attempt.subtask)
+            case LandingRefused():
+                passed = seen.attempts.get(event.attempt)
+                if passed is not None:
+                    seen.attempts[event.attempt] = replace(passed, refused=event.reason)
+            case SubtaskUndone():
+                for subtask in (event.subtask, *event.reopened):
+                    seen.landed.pop(subtask, None)
+                seen.undone.add(event.subtask)
+            case RunPaused():
+                seen.state, seen.reason, seen.ended_at = RunState.PAUSED, event.reason, event.at
+            case RunResumed():
+                seen.state, seen.reason, seen.ended_at = RunState.RUNNING, "", ""
+                seen.budget = event.budget or seen.budget
+            case RunEnded():
+                seen.state = RunState.CANCELLED if event.cancelled else RunState.DONE
+                seen.reason, seen.ended_at = event.reason, event.at
+            case Noted():
+                seen.notes.append(event.text)
+            case _:
+                pass
+    return seen
+
+
+def _charge(entry: Entry) -> Usd:
+    """What counts against the budget for this hold: its charge, or all of it while it is unresolved."""
+    match entry.state:
+        case HoldState.RELEASED:
+            return ZERO
+        case HoldState.SETTLED:
+            return entry.charged or ZERO
+    return entry.amount
+
+
+def _charged(entries: Iterable[Entry]) -> dict[str, Usd]:
+    total: dict[str, Usd] = {}
+    for entry in entries:
+        if entry.attempt is not None:
+            total[entry.attempt] = total.get(entry.attempt, ZERO) + _charge(entry)
+    return total
+
+
+def _sum(amounts: Iterable[Usd]) -> Usd:
+    return Usd(sum(amount.nano for amount in amounts))
+
+
+def _row(
+    subtask: Subtask,
+    tried: Iterable[AttemptRow],
+    seen: _Gathered,
+    charged: Mapping[str, Usd],
+    standings: Mapping[SubtaskId, tuple[State, str]],
+) -> SubtaskRow:
+    attempts = tuple(
+        # The ledger knows what was charged, also for an attempt that was cut off and delivered again.
+        replace(row, bill=charged.get(str(row.attempt), ZERO))
+        for row in tried
+    )
+    landed = seen.landed.get(subtask.id)
+    last = next((row.outcome for row in reversed(attempts) if row.outcome is not None), None)
+    winner = next((row.outcome for row in attempts if landed and row.attempt == landed.attempt), None)
+    state, standing = standings.get(subtask.id, (State.WAITING, ""))
+    if not standing and state is State.FAILED and last is not None:
+        standing = last.reason
+    return SubtaskRow(
+        subtask=subtask,
+        state=state,
+        standing=standing,
+        attempts=attempts,
+        bill=_sum(row.bill for row in attempts),
+        seconds=sum(row.outcome.seconds for row in attempts if row.outcome is not None),
+        commit=landed.commit if landed else None,
+        verdict=(landed.verdict if landed else None) or (last.verdict if last else None),
+        document=winner.document if winner else None,
+        undone=subtask.id in seen.undone,
+    )
+
+
+def _tier_shares(rows: Iterable[SubtaskRow]) -> tuple[Share, ...]:
+    shares: dict[str, Share] = {}
+    for row in rows:
+        tier = row.subtask.tag.tier
+        shares[tier] = _with_attempts(shares.get(tier, Share(name=tier)), row.attempts)
+    return tuple(shares.values())
+
+
+def _with_attempts(share: Share, attempts: Iterable[AttemptRow]) -> Share:
+    outcomes = [(row, row.outcome) for row in attempts]
+    usages = [outcome.usage for _, outcome in outcomes if outcome is not None]
+    return Share(
+        name=share.name,
+        bill=share.bill + _sum(row.bill for row, _ in outcomes),
+        calls=share.calls + sum(outcome.calls for _, outcome in outcomes if outcome),
+        input_tokens=share.input_tokens + sum(usage.input_tokens for usage in usages),
+        output_tokens=share.output_tokens + sum(usage.output_tokens for usage in usages),
+        seconds=share.seconds + sum(outcome.seconds for _, outcome in outcomes if outcome),
+        attempts=share.attempts + len(outcomes),
+        passed=share.passed + sum(outcome.ended is Ended.PASSED for _, outcome in outcomes if outcome),
+    )
+
+
+def _model_shares(rows: Iterable[SubtaskRow], entries: Iterable[Entry]) -> tuple[Share, ...]:
+    by_model: dict[str, list[AttemptRow]] = {}
+    for row in rows:
+        for attempt in row.attempts:
+            name = attempt.model or row.subtask.tool or row.subtask.executor.value
+            by_model.setdefault(name, []).append(attempt)
+    shares = {name: _with_attempts(Share(name=name), attempts) for name, attempts in by_model.items()}
+    for entry in entries:
+        if entry.attempt is None:
+            before = shares.get(entry.model, Share(name=entry.model))
+            shares[entry.model] = replace(
+                before,
+                bill=before.bill + _charge(entry),
+                calls=before.calls + 1,
+                input_tokens=before.input_tokens + (entry.input_tokens or 0),
+                output_tokens=before.output_tokens + (entry.output_tokens or 0),
+            )
+    return tuple(sorted(shares.values(), key=lambda share: -share.bill.nano))
+
+
+def _counterfactuals(rows: Sequence[SubtaskRow], table: RoutingTable) -> tuple[Counterfactual, ...]:
+    """All-smart and all-cheap, from the tokens that were really used."""
+    found = []
+    ends = (table.ladder[-1], table.ladder[0]) if table.ladder else ()
+    for alias in dict.fromkeys(ends):
+        pool = table.catalogue.pool(alias) or table.catalogue.unusable.get(alias, ())
+        if pool:
+            usages = [usage for row in rows if (usage := _last_usage(row)) is not None]
+            found.append(
+                Counterfactual(name=f"all-{alias}", bill=_sum(bill(pool[0].price, usage) for usage in usages))
+            )
+    return tuple(found)
+
+
+def _last_usage(row: SubtaskRow) -> Usage | None:
+    if row.subtask.executor is ExecutorName.TOOL:
+        return None
+    for attempt in reversed(row.attempts):
+        if attempt.outcome is not None and attempt.outcome.calls:
+            return attempt.outcome.usage
+    return None
+
+
+def _flags(entries: Iterable[Entry]) -> Iterable[str]:
+    for entry in entries:
+        for flag in entry.flags:
+            yield f"{entry.what}: {flag} (charged {_charge(entry)})"
+        if entry.state is HoldState.AMBIGUOUS:
+            yield f"{entry.what}: cut off, its hold of {entry.amount} stays charged until `budget reconcile`"
