@@ -82,6 +82,7 @@ class Declared:
     parameters: Mapping[str, object]
     max_input_tokens: int | None
     max_output_tokens: int | None
+    model_output_tokens: int | None
     timeout_seconds: float
     requests_per_minute: int | None
     tokens_per_minute: int | None
@@ -89,6 +90,15 @@ class Declared:
     supports_schema: bool | None
     order: int
     notes: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the file says all that the price map could."""
+        return (
+            {"input_cost_per_token", "output_cost_per_token"} <= set(self.costs)
+            and None not in (self.max_input_tokens, self.supports_schema)
+            and self.model_output_tokens is not None
+        )
 
     @property
     def local(self) -> bool:
@@ -145,8 +155,8 @@ def _declared(entry: Fields) -> Declared | None:
         max_input_tokens=(parameters.integer("num_ctx", low=512, high=10_000_000) if local else None)
         or (info.integer("max_input_tokens", low=1, high=100_000_000) if info else None),
         max_output_tokens=parameters.integer("max_tokens", low=1, high=10_000_000)
-        or parameters.integer("max_completion_tokens", low=1, high=10_000_000)
-        or (info.integer("max_output_tokens", low=1, high=10_000_000) if info else None),
+        or parameters.integer("max_completion_tokens", low=1, high=10_000_000),
+        model_output_tokens=info.integer("max_output_tokens", low=1, high=10_000_000) if info else None,
         timeout_seconds=float(parameters.number("timeout", low=1, high=86_400) or DEFAULT_TIMEOUT_SECONDS),
         requests_per_minute=parameters.integer("rpm", low=1, high=10_000_000),
         tokens_per_minute=parameters.integer("tpm", low=1, high=10_000_000_000),
@@ -227,7 +237,7 @@ def catalogue_of(
     wanted = sorted(
         (entry for entry in declared if names is None or entry.alias in names), key=lambda entry: entry.order
     )
-    prices = listed(entry.model for entry in wanted)
+    prices = listed(entry.model for entry in wanted if not entry.complete)
     pools: dict[ModelAlias, list[Deployment]] = {}
     unusable: dict[ModelAlias, list[Deployment]] = {}
     skipped: list[str] = []
@@ -278,7 +288,7 @@ def _priced(entry: Declared, known: Listed | None) -> Price | str:
 def _deployment(
     entry: Declared, known: Listed | None, price: Price, environ: Mapping[str, str]
 ) -> Deployment:
-    limit = known.max_output_tokens if known else None
+    limit = entry.model_output_tokens or (known.max_output_tokens if known else None)
     output = entry.max_output_tokens or min(limit or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS)
     context = entry.max_input_tokens or (known.max_input_tokens if known else None)
     schema = entry.supports_schema

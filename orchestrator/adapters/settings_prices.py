@@ -91,29 +91,40 @@ def price_map_path() -> Path:
 def listed(models: Iterable[str]) -> dict[str, Listed | None]:
     """Return what the price map lists for each LiteLLM id, None where it lists nothing. Raises NoPriceMap."""
     wanted = sorted(set(models))
-    return (
-        {model: _listed(entry) for model, entry in _looked_up(price_map_path(), wanted).items()}
-        if wanted
-        else {}
-    )
-
-
-def _looked_up(path: Path, wanted: Iterable[str]) -> dict[str, dict[str, object] | None]:
+    if not wanted:
+        return {}
+    path = price_map_path()
     try:
-        whole = json.loads(path.read_bytes())
+        whole = path.read_bytes()
+        return {model: _listed(_looked_up(whole, model)) for model in wanted}
     except (OSError, ValueError) as error:
         raise NoPriceMap(f"{path} cannot be read: {error}; reinstall LiteLLM with ./setup.sh") from None
-    found: dict[str, dict[str, object] | None] = {}
-    for model in wanted:
-        entry = whole.get(model)
-        provider, _, rest = model.partition("/")
-        if entry is None and rest:
-            # LiteLLM lists `anthropic/claude-x` as `claude-x` of the provider `anthropic`.
-            other = whole.get(rest)
-            if isinstance(other, dict) and other.get("litellm_provider") == provider:
-                entry = other
-        found[model] = entry if isinstance(entry, dict) else None
-    return found
+
+
+def _looked_up(whole: bytes, model: str) -> dict[str, object] | None:
+    provider, _, name = model.partition("/")
+    if provider in ("anthropic", "openai"):
+        # LiteLLM lists `anthropic/claude-x` as `claude-x` of the provider `anthropic`.
+        entry = _entry(whole, name)
+        if entry is not None and entry.get("litellm_provider") == provider:
+            return entry
+    return _entry(whole, model)
+
+
+def _entry(whole: bytes, name: str) -> dict[str, object] | None:
+    """One entry of the map. Reading all 3 MB of it would cost more than everything else that `route` does."""
+    key = json.dumps(name).encode()
+    at = whole.find(key)
+    if at < 0:
+        return None
+    opened = re.compile(rb"\s*:\s*(?=\{)").match(whole, at + len(key))
+    try:
+        text = whole[opened.end() : opened.end() + 65_536].decode("utf-8", "replace") if opened else ""
+        entry = json.JSONDecoder().raw_decode(text)[0]
+    except ValueError:
+        # Not laid out as expected: the slow way cannot miss it.
+        entry = json.loads(whole).get(name)
+    return entry if isinstance(entry, dict) else None
 
 
 def _listed(entry: Mapping[str, object] | None) -> Listed | None:

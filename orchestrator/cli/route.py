@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from orchestrator.core.money import Usd
     from orchestrator.wiring import Home
 
+# What a chat template adds around one message; the text itself has at most a token per byte.
+_MESSAGE_TOKENS = 84
+
 
 def route(
     text: Annotated[str, typer.Argument(help="The request, as you would say it.")],
@@ -24,9 +27,7 @@ def route(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say which model a request would go to, and why. Costs nothing."""
-    from orchestrator.adapters.tokens import input_token_bound
     from orchestrator.core.domain import ModelAlias, Refusal
-    from orchestrator.core.ports import Message
     from orchestrator.core.routing import DAY, Request, as_if_keyed, unusable_because
     from orchestrator.core.routing import route as decide
     from orchestrator.wiring import open_home
@@ -35,7 +36,7 @@ def route(
     settings = home.settings
     request = Request(
         text=text,
-        input_tokens=input_token_bound([Message(role="user", content=text)]),
+        input_tokens=len(text.encode("utf-8", "surrogatepass")) + _MESSAGE_TOKENS,
         override=None if model is None else ModelAlias(model),
     )
     decision = decide(

@@ -13,11 +13,13 @@ def tag(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say which tier a text gets, and by which rule of the standard. Costs nothing."""
+    from orchestrator.adapters.settings_standard import load_standard
     from orchestrator.core.domain import CHEAP
     from orchestrator.core.text import safe_text
     from orchestrator.wiring import open_home
 
-    standard = open_home().standard
+    home = open_home()
+    standard = load_standard(repository=home.repository, environ=home.environ)
     found = standard.match(text)
     if as_json:
         answer = {
