@@ -207,6 +207,10 @@ class GitWorkspaces:
         changes = await in_background(lambda: self.worktrees.changes(worktree.name, worktree.base))
         return tuple(change.path for change in changes)
 
+    async def files(self, worktree: str) -> tuple[str, ...]:
+        """All files in the worktree at this path that git tracks or would track, sorted."""
+        return await in_background(lambda: self.worktrees.files(Path(worktree).name))
+
     async def diff(self, worktree: Worktree) -> str:
         """The attempt's changes as a patch for people and models to read, new files included."""
         return await in_background(lambda: self._diff(worktree))

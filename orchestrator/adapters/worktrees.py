@@ -203,6 +203,15 @@ class Worktrees:
             found.append(Change(path=path, old_mode="000000", mode=self._mode(name, path)))
         return tuple(sorted(found, key=lambda change: change.path))
 
+    def files(self, name: str) -> tuple[str, ...]:
+        """All files that are there and are tracked, or would be; links are files."""
+        git = self.watched(name)
+        self._need_index(name)
+        excludes = [f"--exclude={pattern}" for pattern in JUNK]
+        listed = git.paths("ls-files", "-z", "--cached", "--others", "--exclude-standard", *excludes)
+        root = self.path(name)
+        return tuple(sorted(path for path in set(listed) if _is_file(root / path)))
+
     def _known_base(self, name: str) -> str:
         base = self.base(name)
         if base is None:
@@ -297,6 +306,14 @@ class Worktrees:
         git_dir = self.git_dir(name)
         if git_dir is not None and git_dir.parent == self.repository.common_dir / "worktrees":
             shutil.rmtree(git_dir)
+
+
+def _is_file(place: Path) -> bool:
+    try:
+        mode = place.lstat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
 
 
 def _raw(listing: bytes) -> Iterator[Change]:
