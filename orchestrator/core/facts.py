@@ -5,8 +5,8 @@ Paths are relative to the repository, with forward slashes; lines count from 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 SCHEMA = "survey"
@@ -153,7 +153,6 @@ class Untested:
     test_path: str
     fact: str
     near: str = ""
-    runner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +166,11 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """All facts of one repository at one commit, found without a model; equal inputs, equal digest."""
+    """All facts of one repository at one commit, found without a model; equal inputs, equal digest.
+
+    `functions` are those of complexity 5 and more, the most complex first; `function_count` counts all.
+    `tests_of` names, for a module that tests import, some of those tests.
+    """
 
     commit: str
     paths: tuple[str, ...] = ()
@@ -180,6 +183,7 @@ class Survey:
     function_count: int = 0
     hot_spots: tuple[HotSpot, ...] = ()
     untested: tuple[Untested, ...] = ()
+    tests_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     tools: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

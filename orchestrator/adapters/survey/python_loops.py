@@ -78,9 +78,12 @@ def loops(path: str, name: str, function: _Function) -> Iterator[Finding]:
                         FindingKind.PERFORMANCE, "sort-in-loop", path, name, node,
                         f"`sorted({owner})` sorts the same items in each round of the loop at line {loop.lineno}", 5,
                     )  # fmt: skip
-                case ast.Call(func=ast.Attribute(value=owner_node, attr=method)) if isinstance(
-                    loop, ast.For
-                ) and _one_by_one(owner_node, method):
+                case ast.Call(func=ast.Attribute(value=owner_node, attr=method)) if (
+                    # A few items written down in the code are a few calls.
+                    isinstance(loop, ast.For)
+                    and not isinstance(loop.iter, ast.Tuple | ast.List | ast.Dict | ast.Constant)
+                    and _one_by_one(owner_node, method)
+                ):
                     yield at(
                         FindingKind.PERFORMANCE, "call-per-item", path, name, node,
                         f"`{ast.unparse(node.func)}(...)` makes one round trip per item of the loop at line "

@@ -20,7 +20,7 @@ from orchestrator.adapters.survey.manifests import Manifests, Project, named
 from orchestrator.adapters.survey.measuring import measure
 from orchestrator.adapters.survey.snapshot import Snapshot, take
 from orchestrator.adapters.survey.store import SurveyStore
-from orchestrator.adapters.survey.untested import untested
+from orchestrator.adapters.survey.untested import tests_of, untested
 from orchestrator.core.facts import FunctionSize, Package, Skipped, SourceFile, Survey, shares
 from orchestrator.core.serial import encode
 
@@ -131,6 +131,7 @@ async def _facts(
             changes, {path: total for path, total in complexity.items() if path in products}
         ),
         untested=untested(files, documents, packages),
+        tests_of=tests_of(files, documents),
         skipped=_skipped(listing.skipped, snapshot.odd),
         notes=(*project.notes, *assembled.notes, *_failures(documents)),
     )

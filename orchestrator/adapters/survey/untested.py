@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.adapters.survey.languages import ECMASCRIPT, is_shown
+from orchestrator.adapters.survey.languages import ECMASCRIPT, is_runnable_test, is_shown
 from orchestrator.core.facts import Package, SourceFile, Untested
 
 _WANTED = ECMASCRIPT | {"Python", "Go", "Rust", "Java", "Kotlin", "C#", "Ruby", "PHP"}
@@ -17,6 +17,7 @@ _LEAVE_OUT = re.compile(
     r"|(^|/)(gulpfile|gruntfile|webpack[^/]*|next-env)\.[jt]s$|(^|/)(main|doc)\.go$|(^|/)(main|lib|mod|build)\.rs$",
     re.IGNORECASE,
 )
+_MAX_TESTS = 4
 _SUFFIX = re.compile(r"(\.d)?\.\w+$")
 
 
@@ -72,12 +73,11 @@ def _family(language: str) -> str:
 
 
 def _fact(count: int, first: str, tests: Sequence[SourceFile], language: str) -> str:
-    public = (
-        "its public function or class" if count == 1 else f"any of its {count} public functions and classes"
-    )
     if not tests:
-        return f"the repository has no {language} test; nothing tests {public} (first: `{first}`)"
-    return f"no test imports this module or names {public} (first: `{first}`)"
+        what = f"`{first}`" if count == 1 else f"its {count} functions and classes, `{first}` the first"
+        return f"no {_family(language)} test was found in the survey, so none tests {what}"
+    what = f"`{first}`" if count == 1 else f"any of its {count} functions and classes, `{first}` the first"
+    return f"no test imports this module or names {what}"
 
 
 def _tests_itself(file: SourceFile, document: Mapping[str, Any]) -> bool:
@@ -91,9 +91,28 @@ def _tests_itself(file: SourceFile, document: Mapping[str, Any]) -> bool:
 # --- what tests import ----------------------------------------------------------------------------
 
 
+def tests_of(
+    files: Sequence[SourceFile], documents: Mapping[str, Mapping[str, Any]]
+) -> dict[str, tuple[str, ...]]:
+    """The tests that import each Python, JavaScript or TypeScript module, those of its own name first."""
+    tests = [file for file in files if file.test and is_runnable_test(file.path)]
+    found: dict[str, list[str]] = {}
+    for module, names in _reached(files, tests, documents).items():
+        stem = _SUFFIX.sub("", module.rpartition("/")[2]).lower()
+        ranked = sorted(set(names), key=lambda name: (stem not in name.rpartition("/")[2].lower(), name))
+        found[module] = ranked[:_MAX_TESTS]
+    # A Go test belongs to the package of its directory, and to the file of its name.
+    for test in tests:
+        module = test.path.replace("_test.go", ".go")
+        if module != test.path:
+            found[module] = [test.path]
+    paths = {file.path for file in files if not file.test}
+    return {module: tuple(found[module]) for module in sorted(found) if module in paths}
+
+
 def _reached(
     files: Sequence[SourceFile], tests: Sequence[SourceFile], documents: Mapping[str, Mapping[str, Any]]
-) -> frozenset[str]:
+) -> dict[str, list[str]]:
     modules: dict[str, set[str]] = {}
     for file in files:
         if file.language == "Python" or file.language in ECMASCRIPT:
@@ -102,11 +121,12 @@ def _reached(
                 parts = parts[:-1]
             for start in range(len(parts)):
                 modules.setdefault("/".join(parts[start:]), set()).add(file.path)
-    reached: set[str] = set()
+    reached: dict[str, list[str]] = {}
     for test in tests:
-        for name, _ in documents[test.path].get("imports", ()):
-            reached |= modules.get(_target(test, str(name)), set())
-    return frozenset(reached)
+        for name, _ in documents.get(test.path, {}).get("imports", ()):
+            for module in modules.get(_target(test, str(name)), ()):
+                reached.setdefault(module, []).append(test.path)
+    return reached
 
 
 def _target(test: SourceFile, name: str) -> str:
@@ -156,7 +176,7 @@ def _place(
             return file.path, ""
         case "Java" | "Kotlin" | "C#" | "Ruby" | "PHP":
             return _mirrored(file, stem), _nearest(shown, file)
-    near = _nearest(shown, file)
+    near = _nearest([test for test in shown if is_runnable_test(test.path)] or shown, file)
     return _ecmascript(file, folder, stem, near if mine else "", package, everything), near
 
 
