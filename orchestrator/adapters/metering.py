@@ -14,6 +14,7 @@ from orchestrator.adapters.models import (
     CallProgress,
     CallRequest,
     ModelCalls,
+    close_connections,
     input_token_bound,
     loaded_litellm,
 )
@@ -120,6 +121,10 @@ class MeteredModel:
             if isinstance(result, ModelReply):
                 return result
             self._after(result, place, pool, limits, turn)
+
+    async def close(self) -> None:
+        """Close this event loop's connections to providers, so that its end leaves nothing open."""
+        await close_connections()
 
     # --- which deployment, and when ---------------------------------------------------------------
 
