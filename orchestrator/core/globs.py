@@ -13,7 +13,7 @@ from functools import lru_cache
 MAX_PATH_CHARACTERS = 1000
 
 _WILD = re.compile(r"[*?\[]")
-_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_@+=,. -]*(?:/[A-Za-z0-9_][A-Za-z0-9_@+=,. -]*)*")
+_UNUSUAL_START = frozenset(" /~-.")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CLASS = re.compile(r"\[[^\]]*\]")
@@ -26,7 +26,16 @@ def is_glob(pattern: str) -> bool:
 
 def path_fault(path: str) -> str | None:
     """Return why `path` (or glob) may not stand in a plan, or None when it may."""
-    if len(path) <= MAX_PATH_CHARACTERS and _PLAIN.fullmatch(path):
+    if (
+        # The usual case, which has no part that begins with a dot.
+        path.isascii()
+        and path.isprintable()
+        and 2 < len(path) <= MAX_PATH_CHARACTERS
+        and path[0] not in _UNUSUAL_START
+        and path[1] != ":"
+        and "/." not in path
+        and "\\" not in path
+    ):
         return None
     if not path.strip():
         return "is empty"

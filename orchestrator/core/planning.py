@@ -279,19 +279,21 @@ def needs_of(plan: Plan) -> list[list[int]]:
 
 def topological_order(plan: Plan) -> tuple[SubtaskId, ...]:
     """Return the ids so that each comes after those it needs, otherwise in the order of the plan."""
-    return tuple([plan.subtasks[node].id for node in graph.order(needs_of(plan))])
+    with graph.no_collections():
+        return tuple([plan.subtasks[node].id for node in graph.order(needs_of(plan))])
 
 
 def critical_path(
     plan: Plan, seconds: Callable[[Subtask], float] | None = None
 ) -> tuple[tuple[SubtaskId, ...], float]:
     """Return the chain of subtasks that takes longest, first to last, and its seconds (the likely ones by default)."""
-    needs = needs_of(plan)
     weights = [
         float(subtask.estimate.seconds.likely) if seconds is None else seconds(subtask)
         for subtask in plan.subtasks
     ]
-    path, total = graph.longest_path(needs, graph.order(needs), weights)
+    with graph.no_collections():
+        needs = needs_of(plan)
+        path, total = graph.longest_path(needs, graph.order(needs), weights)
     return tuple([plan.subtasks[node].id for node in path]), total
 
 

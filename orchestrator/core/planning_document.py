@@ -22,6 +22,7 @@ from orchestrator.core.domain import (
     Subtask,
     Tag,
 )
+from orchestrator.core.graph import no_collections
 from orchestrator.core.planning_draft import read_questions
 from orchestrator.core.planning_fields import FILE_LIMITS, PlanLimits, SubtaskFields, kind_of, subtask_name
 from orchestrator.core.planning_problems import Problems
@@ -202,6 +203,13 @@ def _subtasks(
     if len(items) > limits.max_subtasks:
         problems.add("plan", f"too large: {len(items)} subtasks, at most {limits.max_subtasks} are allowed")
         return []
+    with no_collections():
+        return _read_subtasks(items, problems, limits, commands)
+
+
+def _read_subtasks(
+    items: list[Any], problems: Problems, limits: PlanLimits, commands: Collection[str] | None
+) -> list[Subtask]:
     read = SubtaskFields(problems, limits, commands).read
     subtasks: list[Subtask] = []
     faulty = False

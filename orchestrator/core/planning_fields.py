@@ -7,7 +7,7 @@ hold 100,000 subtasks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -35,7 +35,12 @@ TOOLS = ("ruff-fix", "ruff-format", "project-format")
 
 SUBTASK_KEYS = frozenset(field.name for field in fields(Subtask))
 _ESTIMATE_KEYS = ("input_tokens", "output_tokens", "seconds")
+_EVIDENCE_KEYS = frozenset(("path", "line", "fact"))
+_CHECK_KEYS = frozenset(("kind", "targets"))
+_STRINGS = frozenset((str,))
+_INTEGERS = frozenset((int,))
 _TAG_KEYS = frozenset(("tier", "rule", "evidence", "decided_by", "reason"))
+_ESTIMATE_SET = frozenset(_ESTIMATE_KEYS)
 _MAX_AMOUNT = 10**12
 _COMMAND_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_./@-")
 
@@ -76,24 +81,28 @@ class SubtaskFields:
         self._commands = commands
         self._seen: dict[Any, Any] = {}
         self._paths: set[str] = set()
+        self._readers: dict[str, Callable[[Any], Any]] = {
+            name: getattr(self, f"_{method}") for name, method in _METHODS.items()
+        }
 
     def read(self, plain: Mapping[str, Any], place: int) -> Subtask | None:
         """Return the subtask, or None when a field is at fault. `plain["tag"]` may be a Tag already."""
         values: dict[str, Any] = {}
         faults: list[str] = []
-        if not plain.keys() <= SUBTASK_KEYS:
-            for key in sorted(str(key) for key in plain.keys() - SUBTASK_KEYS):
-                faults.append(f"unknown key {one_line(key, 40)!r}{did_you_mean(key, SUBTASK_KEYS)}")
-        for name, read in _READERS:
-            if name in plain:
-                try:
-                    values[name] = read(self, plain[name])
-                except _Fault as fault:
-                    faults.append(f"{name} {fault}")
+        readers = self._readers
+        for key, value in plain.items():
+            read = readers.get(key)
+            if read is None:
+                faults.append(f"unknown key {one_line(str(key), 40)!r}{did_you_mean(str(key), SUBTASK_KEYS)}")
+                continue
+            try:
+                values[key] = read(value)
+            except _Fault as fault:
+                faults.append(f"{key} {fault}")
         for name in ("id", "title", "tag", "estimate"):
             if name not in plain:
                 faults.append(f"{name} is missing")
-        if not faults:
+        if not faults and ("executor" in values or "tool" in values or not values.get("touches", True)):
             self._check_whole(values, faults)
         if faults:
             where = subtask_name(plain, place)
@@ -130,7 +139,7 @@ class SubtaskFields:
 
     def _title(self, value: Any) -> str:
         title = _text(value, self._limits.max_title)
-        if not title.strip():
+        if not title or title.isspace():
             raise _Fault("is empty")
         return title
 
@@ -150,30 +159,22 @@ class SubtaskFields:
             raise _Fault(f"is {kind_of(value)}, not an object")
         if not value.keys() <= _TAG_KEYS:
             raise _Fault(f"has unknown keys {sorted(str(key) for key in value.keys() - _TAG_KEYS)}")
-        evidence = value.get("evidence")
-        key = (
-            value.get("tier"),
-            value.get("rule", ""),
-            tuple(evidence) if isinstance(evidence, list) else (),
-            value.get("decided_by", "planner"),
-            value.get("reason", ""),
-        )
-        known = self._known(key)
+        try:
+            raw = (*map(value.get, ("tier", "rule", "reason", "decided_by")), *value.get("evidence", ()))
+            known = self._seen.get(raw)
+        except TypeError:
+            # Something in it is no text, which is named below.
+            raw, known = (), None
         if known is not None:
-            return known  # type: ignore[no-any-return]  # a tag under a key of five
-        tier = _text(key[0], 40)
+            return known  # type: ignore[no-any-return]  # a tag under a key that begins with its tier
+        tier = _text(value.get("tier"), 40)
+        rule, reason = _text(value.get("rule", ""), 200), _text(value.get("reason", ""), 1000)
+        evidence = _texts(value.get("evidence", ()), self._limits.max_items, 400)
+        decided_by = _choice(DecidedBy, value.get("decided_by", "planner"))
         if not SUBTASK_ID.fullmatch(tier):
             raise _Fault(f"has no tier like `cheap` or `smart`, but {one_line(tier, 40)!r}")
-        return self._keep(
-            key,
-            Tag(
-                tier=Tier(tier),
-                rule=_text(key[1], 200),
-                evidence=_texts(key[2], self._limits.max_items, 400),
-                decided_by=_choice(DecidedBy, key[3]),
-                reason=_text(key[4], 1000),
-            ),
-        )
+        tag = Tag(tier=Tier(tier), rule=rule, evidence=evidence, decided_by=decided_by, reason=reason)
+        return self._keep(raw, tag)
 
     def _deliverable(self, value: Any) -> Deliverable:
         return _choice(Deliverable, value)
@@ -182,7 +183,10 @@ class SubtaskFields:
         return _choice(ExecutorName, value)
 
     def _names(self, value: Any) -> tuple[str, ...]:
-        return _texts(value, 100_000, 200)
+        # Ids that are in the plan are of a good length: what is not is named where it is linked.
+        if type(value) is list and _STRINGS.issuperset(map(type, value)):
+            return tuple(value)
+        return _texts(value, self._limits.max_subtasks, 400)
 
     def _notes(self, value: Any) -> tuple[str, ...]:
         return _texts(value, self._limits.max_items, 4000)
@@ -190,9 +194,8 @@ class SubtaskFields:
     def _touches(self, value: Any) -> tuple[str, ...] | None:
         if value is None:
             return None
-        if isinstance(value, list) and len(value) == 1 and value[0] in self._paths:
-            return (value[0],)
-        return tuple(dict.fromkeys(self._path(path) for path in _texts(value, self._limits.max_items)))
+        paths = tuple(map(self._path, _texts(value, self._limits.max_items)))
+        return paths if len(paths) < 2 else tuple(dict.fromkeys(paths))
 
     def _path(self, path: str) -> str:
         if path in self._paths:
@@ -208,28 +211,24 @@ class SubtaskFields:
             raise _Fault(f"are {kind_of(value)}, not a list")
         if len(value) > self._limits.max_items:
             raise _Fault(f"are {len(value)}, at most {self._limits.max_items}")
-        return self._same(tuple([self._check(item) for item in value]))
+        return tuple([self._check(item) for item in value])
 
     def _check(self, value: Any) -> Check:
-        if not isinstance(value, Mapping) or value.keys() != {"kind", "targets"}:
+        if type(value) is not dict or value.keys() != _CHECK_KEYS:
             shown = one_line(str(value), 60)
             raise _Fault(f'must be typed, as {{"kind": "tests", "targets": [path]}}, not {shown!r}')
         kind = _choice(CheckKind, value["kind"])
         targets = _texts(value["targets"], self._limits.max_items)
-        known = self._known((kind, targets))
-        if known is not None:
-            return known  # type: ignore[no-any-return]  # a check under a key of its kind
-        match kind:
-            case CheckKind.COMMAND:
-                if len(targets) != 1:
-                    raise _Fault(f"of kind `command` name one command of the settings, not {len(targets)}")
-                self._command(targets[0])
-            case CheckKind.TESTS | CheckKind.LINT:
-                if not targets:
-                    raise _Fault(f"of kind `{kind}` name no path")
-                for target in targets:
-                    self._path(target.partition("::")[0])
-        return self._keep((kind, targets), Check(kind=kind, targets=targets))
+        if kind is CheckKind.COMMAND:
+            if len(targets) != 1:
+                raise _Fault(f"of kind `command` name one command of the settings, not {len(targets)}")
+            self._command(targets[0])
+        elif not targets:
+            raise _Fault(f"of kind `{kind}` name no path")
+        else:
+            for target in targets:
+                self._path(target.partition("::")[0] if "::" in target else target)
+        return Check(kind=kind, targets=targets)
 
     def _command(self, name: str) -> None:
         if not name or name[0] == "-" or not set(name) <= _COMMAND_CHARACTERS:
@@ -244,83 +243,67 @@ class SubtaskFields:
             )
 
     def _estimate(self, value: Any) -> Estimate:
-        if not isinstance(value, Mapping) or value.keys() != set(_ESTIMATE_KEYS):
+        if not isinstance(value, dict) or value.keys() != _ESTIMATE_SET:
             raise _Fault("must hold input_tokens, output_tokens and seconds, each [low, likely, high]")
-        key: tuple[Any, ...] = ()
-        for name in _ESTIMATE_KEYS:
-            amounts = value[name]
-            if not isinstance(amounts, list | tuple) or len(amounts) != 3:
-                raise _Fault(f"of {name} is not [low, likely, high]")
-            key += (*amounts,)
-        # Also told apart by type: 1.0 == 1 == True.
-        key = (*key, *map(type, key))
-        try:
-            known = self._seen.get(key)
-        except TypeError:
-            raise _Fault("holds something that is not a number") from None
-        if known is not None:
-            return known  # type: ignore[no-any-return]  # an estimate under a key of nine numbers
-        ranges = [_range(name, value[name]) for name in _ESTIMATE_KEYS]
-        estimate = Estimate(input_tokens=ranges[0], output_tokens=ranges[1], seconds=ranges[2])
+        estimate = Estimate(
+            input_tokens=self._range("input_tokens", value["input_tokens"]),
+            output_tokens=self._range("output_tokens", value["output_tokens"]),
+            seconds=self._range("seconds", value["seconds"]),
+        )
         likely = estimate.output_tokens.likely
         if likely > self._limits.max_likely_output_tokens:
             raise _Fault(
                 f"of {likely} output tokens is too large for one attempt, "
                 f"at most {self._limits.max_likely_output_tokens}: split the subtask"
             )
-        return self._keep(key, estimate)
+        return estimate
+
+    def _range(self, name: str, amounts: Any) -> Range:
+        try:
+            low, likely, high = key = tuple(amounts)
+        except (TypeError, ValueError):
+            raise _Fault(f"of {name} is not [low, likely, high]") from None
+        if type(low) is type(likely) is type(high) is int:
+            # Not looked up before the types are known, because True == 1 == 1.0.
+            known = self._seen.get(key)
+            if known is not None:
+                return known  # type: ignore[no-any-return]  # a range under a key of three integers
+            if 0 <= low <= likely <= high <= _MAX_AMOUNT:
+                return self._keep(key, Range(low, likely, high))
+        shown = one_line(str(list(key)), 60)
+        raise _Fault(f"of {name} is {shown}, not low <= likely <= high in whole numbers from 0")
 
     def _evidence(self, value: Any) -> tuple[Evidence, ...]:
         if not isinstance(value, list | tuple):
             raise _Fault(f"is {kind_of(value)}, not a list")
         if len(value) > self._limits.max_items:
             raise _Fault(f"has {len(value)} items, at most {self._limits.max_items}")
-        found: list[Evidence] = []
-        for item in value:
-            if not isinstance(item, Mapping) or not {"path"} <= item.keys() <= {"path", "line", "fact"}:
-                raise _Fault(f'must be {{"path", "line", "fact"}}, not {one_line(str(item), 60)!r}')
-            line = item.get("line", 0)
-            if type(line) is not int or not 0 <= line <= _MAX_AMOUNT:
-                raise _Fault(f"names the line {one_line(repr(line), 40)}, not a line number")
-            path = self._path(_text(item["path"], 2000))
-            found.append(Evidence(path=path, line=line, fact=_text(item.get("fact", ""), 1000)))
-        return tuple(found)
+        return tuple([self._one_evidence(item) for item in value])
+
+    def _one_evidence(self, item: Any) -> Evidence:
+        if type(item) is not dict or "path" not in item or not item.keys() <= _EVIDENCE_KEYS:
+            raise _Fault(f'must be {{"path", "line", "fact"}}, not {one_line(str(item), 60)!r}')
+        path, line, fact = item["path"], item.get("line", 0), item.get("fact", "")
+        if type(line) is not int or not 0 <= line <= _MAX_AMOUNT:
+            raise _Fault(f"names the line {one_line(repr(line), 40)}, not a line number")
+        if type(path) is not str:
+            raise _Fault(f"names {kind_of(path)} as its path")
+        return Evidence(path=self._path(path), line=line, fact=_text(fact, 1000))
 
     # --- one value for equal values -------------------------------------------------------------
-
-    def _known(self, key: Any) -> Any:
-        try:
-            return self._seen.get(key)
-        except TypeError:
-            # Unhashable: something in it has the wrong type, which the reading behind this names.
-            return None
 
     def _keep(self, key: Any, value: T) -> T:
         self._seen[key] = value
         return value
 
-    def _same(self, value: T) -> T:
-        return self._seen.setdefault(value, value)  # type: ignore[no-any-return]  # equal values have equal types
 
-
-_READERS = (
-    ("id", SubtaskFields._id),
-    ("title", SubtaskFields._title),
-    ("instructions", SubtaskFields._instructions),
-    ("category", SubtaskFields._short),
-    ("tag", SubtaskFields._tag),
-    ("deliverable", SubtaskFields._deliverable),
-    ("depends_on", SubtaskFields._names),
-    ("touches", SubtaskFields._touches),
-    ("checks", SubtaskFields._checks),
-    ("estimate", SubtaskFields._estimate),
-    ("evidence", SubtaskFields._evidence),
-    ("notes", SubtaskFields._notes),
-    ("executor", SubtaskFields._executor),
-    ("tool", SubtaskFields._optional),
-    ("group", SubtaskFields._short),
-    ("source", SubtaskFields._short),
-)
+_METHODS = {
+    "category": "short",
+    "depends_on": "names",
+    "group": "short",
+    "source": "short",
+    "tool": "optional",
+} | {name: name for name in SUBTASK_KEYS - {"category", "depends_on", "group", "source", "tool"}}
 
 
 def subtask_name(plain: Any, place: int) -> str:
@@ -348,11 +331,13 @@ def kind_of(value: Any) -> str:
 
 
 def _text(value: Any, limit: int) -> str:
+    if type(value) is str and len(value) <= limit and value.isascii():
+        return value
     if type(value) is not str:
         raise _Fault(f"is {kind_of(value)}, not a text")
     if len(value) > limit:
         raise _Fault(f"has {len(value)} characters, at most {limit} are allowed: {one_line(value, 40)!r}")
-    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+    if any("\ud800" <= char <= "\udfff" for char in value):
         raise _Fault("holds half a Unicode character (a lone surrogate)")
     return value
 
@@ -360,8 +345,6 @@ def _text(value: Any, limit: int) -> str:
 def _texts(value: Any, at_most: int, limit: int = 2000) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise _Fault(f"is {kind_of(value)}, not a list of texts")
-    if not value:
-        return ()
     if len(value) > at_most:
         raise _Fault(f"has {len(value)} items, at most {at_most}")
     return tuple([_text(item, limit) for item in value])
@@ -370,18 +353,11 @@ def _texts(value: Any, at_most: int, limit: int = 2000) -> tuple[str, ...]:
 Choice = TypeVar("Choice", Deliverable, ExecutorName, CheckKind, DecidedBy)
 
 
+_CHOICES = {kind: {str(member): member for member in kind} for kind in Choice.__constraints__}
+
+
 def _choice(kind: type[Choice], value: Any) -> Choice:
     try:
-        return kind(value)
-    except ValueError:
+        return _CHOICES[kind][value]  # type: ignore[no-any-return]  # made of the members of that kind
+    except (KeyError, TypeError):
         raise _Fault(f"{one_line(str(value), 40)!r} is not one of {', '.join(kind)}") from None
-
-
-def _range(name: str, amounts: Any) -> Range:
-    for amount in amounts:
-        if type(amount) is not int or not 0 <= amount <= _MAX_AMOUNT:
-            raise _Fault(f"of {name} holds {one_line(repr(amount), 30)}, not a whole number from 0")
-    try:
-        return Range(*amounts)
-    except ValueError as error:
-        raise _Fault(f"of {name} is {error}") from None
