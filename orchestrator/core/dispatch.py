@@ -38,7 +38,7 @@ from typing import Any
 
 from orchestrator.core import events as ev
 from orchestrator.core.attempts import Attempts
-from orchestrator.core.board import Board
+from orchestrator.core.board import Board, remaining_path
 from orchestrator.core.domain import (
     ExecutorName,
     Limits,
@@ -357,6 +357,14 @@ class Dispatch(Attempts):
     def is_entry(self, subtask: SubtaskId) -> bool:
         """Whether the subtask stands on its entry rung, which a budget band may put on a cheaper model."""
         return self.board[subtask].rung == 0
+
+    @property
+    def seconds_left(self) -> float:
+        """The estimated seconds to the end: the longest remaining chain, or all work spread over the slots."""
+        board = self.board
+        seconds = [0 if node.phase.final else board.seconds[place] for place, node in enumerate(board.nodes)]
+        longest = max(remaining_path([node.needs for node in board.nodes], seconds), default=0)
+        return max(float(longest), board.seconds_left / max(self._limits.parallel, 1))
 
     @property
     def selection_done(self) -> bool:

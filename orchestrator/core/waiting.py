@@ -21,15 +21,15 @@ class Waiting(NamedTuple):
 def waiting_of(board: Board, node: Node, paused: str = "") -> Waiting | None:
     """Return what the subtask waits for, or None when it runs or has ended."""
     match node.phase:
-        case Phase.PENDING:
+        case Phase.READY | Phase.PENDING if paused and not node.missing:
+            return Waiting(WaitingFor.USER, paused)
+        case Phase.PENDING if node.missing:
             missing = [board.nodes[place] for place in node.needs]
             names = [other.id for other in missing if other.phase is not Phase.SUCCEEDED]
             return Waiting(WaitingFor.DEPENDENCIES, ", ".join(names))
         case Phase.ASIDE:
             return Waiting(WaitingFor.USER, "not selected")
-        case Phase.READY if paused:
-            return Waiting(WaitingFor.USER, paused)
-        case Phase.READY:
+        case Phase.READY | Phase.PENDING:
             return _in_the_queue(board, node)
         case Phase.HELD:
             return Waiting(WaitingFor.BUDGET, "money is short: escalated when the first pass is through")

@@ -1,0 +1,229 @@
+"""Watching a run: a live tree on a terminal, plain lines elsewhere, one JSON object per event for programs.
+
+All of it goes to standard error but the JSON stream. A reader that has gone (a closed pipe, a terminal that hung
+up) ends the view, never the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TextIO
+
+from orchestrator.core.domain import Ended, RunState, State, SubtaskId
+from orchestrator.core.events import (
+    AttemptFinished,
+    AttemptStarted,
+    BaselineMeasured,
+    CancelRequested,
+    Event,
+    LandingRefused,
+    Noted,
+    PauseRequested,
+    PlanReplaced,
+    RetryRequested,
+    RunEnded,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    SkipRequested,
+    SubtaskLanded,
+    SubtaskUndone,
+    to_record,
+)
+from orchestrator.core.money import Usd
+from orchestrator.core.node import Phase
+from orchestrator.core.progress import Progress
+from orchestrator.core.text import one_line, safe_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funds:
+    """The money of a run as the ledger has it; None where nothing caps it."""
+
+    spent: Usd
+    held: Usd
+    left: Usd | None
+
+
+AskFunds = Callable[[], Funds]
+
+
+class View(Protocol):
+    progress: Progress
+
+    def watch(self, event: Event) -> None:
+        """Take in an event and show what it changed."""
+
+    def detach(self) -> None:
+        """The terminal is gone: show nothing more."""
+
+
+class PlainView:
+    """A line for each thing that happens."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.progress = Progress()
+        self._stream: TextIO | None = stream
+
+    def watch(self, event: Event) -> None:
+        self.progress.take_in(event)
+        for line in lines(event, self.progress):
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            print(line, file=self._stream, flush=True)
+        except (OSError, ValueError):
+            self.detach()
+
+    def detach(self) -> None:
+        self._stream = None
+
+
+class JsonView(PlainView):
+    """Every event as one JSON object: `event` its name, then its fields as the journal has them."""
+
+    def watch(self, event: Event) -> None:
+        self.progress.take_in(event)
+        name, plain = to_record(event)
+        self._say(json.dumps({"event": name, **plain}, ensure_ascii=True))
+
+
+class SilentView:
+    def __init__(self) -> None:
+        self.progress = Progress()
+
+    def watch(self, event: Event) -> None:
+        self.progress.take_in(event)
+
+    def detach(self) -> None:
+        """There is nothing to end."""
+
+
+@contextmanager
+def open_view(*, as_json: bool = False, quiet: bool = False, funds: AskFunds | None = None) -> Iterator[View]:
+    """Give the view that fits where the output goes; it is put away when the block ends."""
+    if as_json:
+        yield JsonView(sys.stdout)
+    elif quiet:
+        yield SilentView()
+    elif _is_live_terminal():
+        from orchestrator.cli.live import LiveView
+
+        with LiveView(funds) as live:
+            yield live
+    else:
+        yield PlainView(sys.stderr)
+
+
+def _is_live_terminal() -> bool:
+    return (
+        sys.stderr.isatty()
+        and os.environ.get("TERM", "dumb") != "dumb"
+        and not os.environ.get("NO_COLOR")
+        and threading.current_thread() is threading.main_thread()
+    )
+
+
+def lines(event: Event, progress: Progress) -> list[str]:
+    """What a plain view says of an event that `progress` has taken in already: no, one or several lines."""
+    return [safe_text(line, newlines=False) for line in _lines(event, progress)]
+
+
+def _lines(event: Event, progress: Progress) -> Iterator[str]:
+    match event:
+        case RunStarted():
+            budget = f", budget {event.budget}" if event.budget is not None else ""
+            played = f", {event.scripted}" if event.scripted else ""
+            yield f"run {event.run}: {len(event.plan.subtasks)} subtasks on {event.branch}{budget}{played}"
+            if event.sandbox == "none":
+                yield "checks run unsandboxed"
+        case BaselineMeasured():
+            tests = f"{event.tests_passed} tests pass" if event.tests_passed else "no test passes"
+            failed = f", {len(event.tests_failed)} fail" if event.tests_failed else ""
+            yield f"before any change: {tests}{failed} ({event.seconds:.0f} s)"
+        case AttemptStarted():
+            reason = (
+                f" ({one_line(event.reasons[0], 120)})" if event.attempt.number > 1 and event.reasons else ""
+            )
+            yield f"{event.attempt}: started on {event.model or 'a tool'}{reason}"
+        case AttemptFinished():
+            yield _finished(event, progress)
+        case SubtaskLanded():
+            yield f"{event.attempt}: landed" + (
+                f" as {event.commit[:10]}" if event.commit else " (a document)"
+            )
+        case LandingRefused():
+            next_step = _next_step(event.attempt.subtask, progress)
+            yield f"{event.attempt}: not landed: {one_line(event.reason, 200)}; {next_step}"
+        case RunResumed():
+            budget = f" with a budget of {event.budget}" if event.budget is not None else ""
+            yield f"resumed{budget}"
+        case RunPaused():
+            yield f"paused: {one_line(event.reason, 300)}"
+        case RunEnded():
+            yield ("cancelled" if event.cancelled else "done") + f": {summary(progress)}"
+        case SkipRequested():
+            yield f"{event.subtask}: to be skipped"
+        case RetryRequested():
+            yield f"{event.subtask}: to be tried again" + (f" on {event.model}" if event.model else "")
+        case CancelRequested():
+            yield f"{event.subtask or 'the run'}: to be cancelled"
+        case SubtaskUndone():
+            yield f"{event.subtask}: taken back"
+        case PauseRequested():
+            yield f"pausing: {one_line(event.reason, 200)}"
+        case PlanReplaced():
+            yield f"planned anew: {one_line(event.reason, 200)}"
+        case Noted():
+            yield one_line(event.text, 300)
+
+
+def _finished(event: AttemptFinished, progress: Progress) -> str:
+    outcome = event.outcome
+    spent = f", {outcome.bill.rounded()}" if outcome.bill else ""
+    took = f", {outcome.seconds:.0f} s" if outcome.seconds >= 0.5 else ""
+    if outcome.ended is Ended.PASSED:
+        verdict = f" ({outcome.verdict.kind.value})" if outcome.verdict else ""
+        return f"{event.attempt}: passed{verdict}{spent}{took}"
+    said = f": {one_line(outcome.reason, 200)}" if outcome.reason else ""
+    next_step = _next_step(event.attempt.subtask, progress)
+    return f"{event.attempt}: {outcome.ended.value.replace('_', ' ')}{spent}{took}{said}; {next_step}"
+
+
+def _next_step(subtask: SubtaskId, progress: Progress) -> str:
+    if progress.dispatch is None:
+        return ""
+    node = progress.dispatch.node(SubtaskId(subtask))
+    match node.phase:
+        case Phase.READY | Phase.PENDING:
+            return f"next on {node.target or 'the tool'}"
+        case Phase.HELD:
+            return f"{node.target} when the first pass is through"
+        case Phase.NO_ROOM | Phase.NO_MODEL:
+            waiting = progress.dispatch.waiting(node.id)
+            return f"waits for {waiting.what.value}" if waiting else ""
+        case _:
+            state = progress.dispatch.state(node.id)
+            return state.value
+
+
+def summary(progress: Progress) -> str:
+    """`5 succeeded, 1 failed, 2 waiting; $0.0123 spent`."""
+    counts = progress.counts()
+    parts = [f"{counts[state]} {state.value}" for state in State if counts[state]]
+    return f"{', '.join(parts)}; {progress.spent.rounded()} spent"
+
+
+def is_over(progress: Progress) -> bool:
+    """Whether nobody works on the run any more, as far as its events tell."""
+    state = progress.dispatch.run_state if progress.dispatch else RunState.RUNNING
+    return progress.ended is not None and state is not RunState.RUNNING

@@ -1,0 +1,157 @@
+"""How far a run is, from its events alone: the same for the process that runs it and for one that follows it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from orchestrator.core.dispatch import Dispatch
+from orchestrator.core.domain import AttemptId, Ended, RunState, State, SubtaskId
+from orchestrator.core.events import (
+    AttemptFinished,
+    AttemptStarted,
+    Event,
+    PlanReplaced,
+    RunEnded,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    SubtaskLanded,
+    SubtaskUndone,
+)
+from orchestrator.core.money import ZERO, Usd
+from orchestrator.core.node import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One subtask as a view shows it; `below` is the dependency it hangs under in the tree, None for a root."""
+
+    id: SubtaskId
+    title: str
+    tier: str
+    state: State
+    said: str
+    below: SubtaskId | None
+    also_after: tuple[SubtaskId, ...]
+
+
+class Progress:
+    """Feed it every event of a run, oldest first; then ask."""
+
+    def __init__(self) -> None:
+        self.started: RunStarted | None = None
+        self.dispatch: Dispatch | None = None
+        self.spent = ZERO
+        self.ended: RunPaused | RunEnded | None = None
+        self._bills: dict[SubtaskId, Usd] = {}
+        self._commits: dict[SubtaskId, str | None] = {}
+        self._running: dict[SubtaskId, tuple[AttemptId, str]] = {}
+        self._expected_seconds = 0.0
+        self._actual_seconds = 0.0
+        self._below: dict[SubtaskId, SubtaskId | None] = {}
+
+    def take_in(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self.started = event
+            self.dispatch = Dispatch.of(event)
+            self._hang()
+            return
+        if self.dispatch is None:
+            return
+        self.dispatch.handle(event)
+        match event:
+            case AttemptStarted():
+                self._running[event.attempt.subtask] = (event.attempt, event.model or "a tool")
+            case AttemptFinished():
+                self._finished(event)
+            case SubtaskLanded():
+                self._commits[event.attempt.subtask] = event.commit
+            case SubtaskUndone():
+                self._commits.pop(event.subtask, None)
+            case RunPaused() | RunEnded():
+                self.ended = event
+            case RunResumed():
+                self.ended = None
+            case PlanReplaced():
+                self._hang()
+
+    def _finished(self, event: AttemptFinished) -> None:
+        subtask, outcome = event.attempt.subtask, event.outcome
+        self._running.pop(subtask, None)
+        self.spent += outcome.bill
+        self._bills[subtask] = self._bills.get(subtask, ZERO) + outcome.bill
+        if self.dispatch is not None and outcome.ended in (Ended.PASSED, Ended.REJECTED):
+            self._expected_seconds += self.dispatch.subtask(subtask).estimate.seconds.likely
+            self._actual_seconds += outcome.seconds
+
+    def _hang(self) -> None:
+        """Hang every subtask below the dependency that stands lowest in the tree, so that the tree shows the flow."""
+        assert self.dispatch is not None
+        depth: dict[SubtaskId, int] = {}
+        self._below = {}
+        nodes = self.dispatch.board.nodes
+        stack = list(reversed(nodes))
+        while stack:
+            node = stack[-1]
+            open_needs = [nodes[place] for place in node.needs if nodes[place].id not in depth]
+            if open_needs:
+                stack += open_needs
+                continue
+            stack.pop()
+            parent = max((nodes[place].id for place in node.needs), key=depth.__getitem__, default=None)
+            self._below[node.id] = parent
+            depth[node.id] = 0 if parent is None else depth[parent] + 1
+
+    # --- looking -------------------------------------------------------------------------------------
+
+    def counts(self) -> Counter[State]:
+        return Counter() if self.dispatch is None else Counter(self.dispatch.states().values())
+
+    def rows(self) -> list[Row]:
+        """Every subtask in the order of the plan."""
+        if self.dispatch is None:
+            return []
+        return [self.row(node) for node in self.dispatch.board.nodes]
+
+    def row(self, node: Node) -> Row:
+        below = self._below.get(node.id)
+        assert self.dispatch is not None
+        return Row(
+            id=node.id,
+            title=node.subtask.title,
+            tier=node.subtask.tag.tier,
+            state=self.dispatch.board.state(node),
+            said=self.said(node),
+            below=below,
+            also_after=tuple(other for other in node.subtask.depends_on if other != below),
+        )
+
+    def said(self, node: Node) -> str:
+        """What there is to say of a subtask's state: the model it runs on, what it waits for, its commit and bill."""
+        assert self.dispatch is not None
+        bill = self._bills.get(node.id, ZERO)
+        dollars = f", {bill.rounded()}" if bill else ""
+        running = self._running.get(node.id)
+        if running is not None:
+            attempt, model = running
+            again = f", attempt {attempt.number}" if attempt.number > 1 else ""
+            return f"on {model}{again}{dollars}"
+        waiting = self.dispatch.waiting(node.id)
+        if waiting is not None:
+            return f"for {waiting.what.value}" + (f": {waiting.detail}" if waiting.detail else "")
+        if node.id in self._commits:
+            commit = self._commits[node.id]
+            return ("a document" if commit is None else commit[:10]) + dollars
+        return (node.detail + dollars).strip(", ")
+
+    def seconds_left(self) -> float | None:
+        """The likely seconds until the end, from the estimates and how the attempts so far compared to them."""
+        if self.dispatch is None or self.dispatch.run_state is not RunState.RUNNING:
+            return None
+        return self.dispatch.seconds_left * self._pace()
+
+    def _pace(self) -> float:
+        if self._expected_seconds <= 0 or self._actual_seconds <= 0:
+            return 1.0
+        return self._actual_seconds / self._expected_seconds

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import io
+import json
+
+from rich.console import Console
+
+from orchestrator.cli.live import LiveView, duration
+from orchestrator.cli.progress import Funds, JsonView, PlainView, summary
+from orchestrator.core.domain import Ended, Limits, Outcome, SubtaskId, WaitingFor
+from orchestrator.core.events import (
+    AttemptStarted,
+    Event,
+    LandingRefused,
+    RunEnded,
+    RunPaused,
+    RunStarted,
+    SkipRequested,
+)
+from orchestrator.core.money import Usd
+from orchestrator.core.progress import Progress
+from tests.core.runs import (
+    CHEAP_MODEL,
+    SMART_MODEL,
+    attempt,
+    finished,
+    landed,
+    passed,
+    plan,
+    rejected,
+    started,
+    subtask,
+)
+
+STARTED = RunStarted(
+    run="20261123-100000-abcd",
+    plan=plan(
+        subtask("parse", touches=("a.py",), seconds=30),
+        subtask("lint", touches=("a.py",)),
+        subtask("render", after="parse lint"),
+        subtask("docs"),
+    ),
+    repository="/r",
+    base_commit="c0",
+    branch="orchestrator/20261123-100000-abcd",
+    budget=Usd.of("0.50"),
+    limits=Limits(attempts_per_rung=1),
+    ladder=(CHEAP_MODEL, SMART_MODEL),
+    tier_models={"cheap": CHEAP_MODEL, "smart": SMART_MODEL},
+    scripted="scripted models: demo.yaml",
+)
+MIDDLE: list[Event] = [
+    STARTED,
+    AttemptStarted(attempt=attempt("parse#1"), model=CHEAP_MODEL),
+    started("docs#1"),
+    finished("docs#1", passed(bill=Usd.of("0.0021"), seconds=14.2)),
+    finished("parse#1", rejected("2 tests fail", bill=Usd.of("0.001"), seconds=60.0)),
+    landed("docs#1"),
+    AttemptStarted(
+        attempt=attempt("parse#2"), model=SMART_MODEL, reasons=("escalated from cheap: 2 tests fail",)
+    ),
+]
+END: list[Event] = [
+    finished("parse#2", passed(bill=Usd.of("0.0312"))),
+    LandingRefused(attempt=attempt("parse#2"), reason="a.py moved", conflict=True),
+    started("parse#3", SMART_MODEL),
+    finished("parse#3", Outcome(ended=Ended.NO_ROOM, reason="needs $0.40")),
+    RunPaused(waiting_for=WaitingFor.BUDGET, reason="parse: needs $0.40"),
+]
+
+
+def test_plain_lines_say_what_happened_and_what_comes_next():
+    stream = io.StringIO()
+    view = PlainView(stream)
+    for event in MIDDLE + END:
+        view.watch(event)
+    assert stream.getvalue().splitlines() == [
+        "run 20261123-100000-abcd: 4 subtasks on orchestrator/20261123-100000-abcd, budget $0.50, "
+        "scripted models: demo.yaml",
+        "parse#1: started on cheap",
+        "docs#1: started on cheap",
+        "docs#1: passed, $0.0021, 14 s",
+        "parse#1: rejected, $0.0010, 60 s: 2 tests fail; next on smart",
+        "docs#1: landed as c1",
+        "parse#2: started on smart (escalated from cheap: 2 tests fail)",
+        "parse#2: passed, $0.032",
+        "parse#2: not landed: a.py moved; next on smart",
+        "parse#3: started on smart",
+        "parse#3: no room: needs $0.40; waits for room in the budget",
+        "paused: parse: needs $0.40",
+    ]
+    assert summary(view.progress) == "3 waiting, 1 succeeded; $0.035 spent"
+
+
+def test_foreign_text_cannot_act_on_the_terminal():
+    stream = io.StringIO()
+    view = PlainView(stream)
+    view.watch(STARTED)
+    view.watch(started("parse#1"))
+    view.watch(finished("parse#1", rejected("\x1b]0;owned\x07 fails\nnext line")))
+    assert "\x1b" not in stream.getvalue()
+    assert stream.getvalue().count("\n") == 3
+
+
+def test_the_json_stream_is_the_journal_line_by_line():
+    stream = io.StringIO()
+    view = JsonView(stream)
+    for event in MIDDLE:
+        view.watch(event)
+    records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [record["event"] for record in records][:3] == ["RunStarted", "AttemptStarted", "AttemptStarted"]
+    assert records[1]["attempt"] == "parse#1"
+
+
+def test_a_reader_that_has_gone_ends_the_view_and_not_the_run():
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    view = PlainView(Gone())
+    for event in MIDDLE:
+        view.watch(event)
+    assert view.progress.dispatch is not None
+
+
+def picture(events: list[Event], funds: Funds | None = None) -> str:
+    console = Console(file=io.StringIO(), width=150, force_terminal=False)
+    view = LiveView((lambda: funds) if funds else None, console=console)
+    for event in events:
+        view.watch(event)
+    with console.capture() as captured:
+        console.print(view.picture())
+    return captured.get()
+
+
+def test_the_live_view_shows_the_tree_with_states_reasons_money_and_time():
+    funds = Funds(spent=Usd.of("0.0031"), held=Usd.of("0.04"), left=Usd.of("0.4569"))
+    lines = [line.rstrip() for line in picture(MIDDLE, funds).splitlines()]
+    assert lines == [
+        "run 20261123-100000-abcd  a goal  scripted models: demo.yaml",
+        "▶ parse [cheap] running on smart, attempt 2, $0.0010",
+        "└── · render [cheap] waiting for dependencies: parse, lint (also after lint)",
+        "· lint [cheap] waiting for a file: a.py is being changed by parse",
+        "✓ docs [cheap] succeeded c1, $0.0021",
+        "2 waiting  1 running  1 succeeded  $0.0031 spent, $0.04 held, $0.46 left  about 74 s left",
+    ]
+    assert "paused: parse: needs $0.40" in picture(MIDDLE + END)
+
+
+def test_a_large_plan_shows_what_moves_and_counts_the_rest():
+    large = plan(*[subtask(f"s{number}") for number in range(200)])
+    from dataclasses import replace
+
+    text = picture([replace(STARTED, plan=large), started("s150#1"), SkipRequested(subtask=SubtaskId("s9"))])
+    assert "s150 [cheap] running" in text
+    assert "... and 170 more" in text
+
+
+def test_durations_read_like_speech():
+    assert [duration(seconds) for seconds in (12.4, 119.6, 3000, 12000)] == [
+        "12 s",
+        "2 min",
+        "50 min",
+        "3 h 20 min",
+    ]
+
+
+def test_progress_before_the_first_event_is_empty():
+    progress = Progress()
+    progress.take_in(RunEnded())
+    assert (progress.rows(), progress.seconds_left(), dict(progress.counts())) == ([], None, {})
