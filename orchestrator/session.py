@@ -24,6 +24,7 @@ from orchestrator.adapters.sandbox import Sandbox
 from orchestrator.adapters.state import attempt_directory
 from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.core.catalogue import RoutingTable
+from orchestrator.core.dispatch import Dispatch
 from orchestrator.core.domain import (
     AttemptId,
     ExecutorName,
@@ -51,7 +52,7 @@ from orchestrator.core.ports import Assignment
 from orchestrator.core.routing import Request, edit_needs, route
 from orchestrator.execution import Execution, RunScope
 from orchestrator.runner import Ending, Runner
-from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel, dispatch_of
+from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
 
 PROMPT_OVERHEAD_TOKENS = 1500
 
@@ -101,6 +102,7 @@ def start(home: Home, plan: Plan, choices: Choices, watch: Callable[[Event], Non
                 smart_per_subtask=settings.smart_per_subtask,
             ),
             ladder=access.table.ladder,
+            tier_models=dict(access.table.tier_models),
             model_override=choices.model,
             accept_unverified=choices.accept_unverified,
             sandbox=Sandbox.probe(wanted=choices.sandboxed and settings.sandbox != "none").name,
@@ -194,7 +196,7 @@ async def _parts(
 
     router = _Router(home=home, access=access, started=started)
     outcomes = OutcomeFiles(home.state, run)
-    dispatch = dispatch_of(started, access.table, router.expected)
+    dispatch = Dispatch.of(started, tier_models=access.table.tier_models, cost=router.expected)
     execution = Execution(
         scope=RunScope(
             run=run,

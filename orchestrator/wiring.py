@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.adapters.journal import Store
     from orchestrator.adapters.settings import Settings
     from orchestrator.core.catalogue import RoutingTable
-    from orchestrator.core.dispatch import Dispatch
     from orchestrator.core.domain import ModelAlias, RunId
-    from orchestrator.core.escalation import Cost
-    from orchestrator.core.events import RunStarted
     from orchestrator.core.report import Report
     from orchestrator.core.standards import Standard
 
@@ -152,24 +149,6 @@ def open_home(
     )
 
 
-def dispatch_of(started: RunStarted, table: RoutingTable, cost: Cost | None = None) -> Dispatch:
-    """The machine of a run as its first event describes it; replaying its journal gives where it stands."""
-    from orchestrator.core.dispatch import Dispatch
-    from orchestrator.core.escalation import Escalation, token_cost
-
-    return Dispatch(
-        started.plan,
-        limits=started.limits,
-        escalation=Escalation(
-            policy=started.policy,
-            ladder=started.ladder,
-            tier_models=table.tier_models,
-            override=started.model_override,
-            cost=cost or token_cost,
-        ),
-    )
-
-
 def latest_run(home: Home, *, unfinished: bool = False) -> RunId:
     """The newest run of this repository; the only unfinished one when asked for that. Raises OrchestratorError."""
     from orchestrator.core.events import RunEnded, RunStarted
@@ -194,6 +173,7 @@ def latest_run(home: Home, *, unfinished: bool = False) -> RunId:
 
 def report_of(home: Home, run: RunId) -> Report:
     """The report of a run, from its journal and the ledger. Raises OrchestratorError when there is none."""
+    from orchestrator.core.dispatch import Dispatch
     from orchestrator.core.events import RunStarted
     from orchestrator.core.report import build_report
 
@@ -201,7 +181,7 @@ def report_of(home: Home, run: RunId) -> Report:
     table = home.settings.table
     standings = {}
     if events and isinstance(events[0], RunStarted):
-        dispatch = dispatch_of(events[0], table)
+        dispatch = Dispatch.of(events[0], tier_models=table.tier_models)
         dispatch.replay(events[1:])
         standings = {
             subtask: (state, dispatch.detail(subtask)) for subtask, state in dispatch.states().items()

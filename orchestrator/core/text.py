@@ -46,3 +46,46 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return `, did you mean 'x'?` for the nearest candidate, or an empty string."""
     near = nearest(name, candidates)
     return f", did you mean {near!r}?" if near else ""
+
+
+_ASKING = frozenset(
+    {
+        "analyze",
+        "analyse",
+        "assess",
+        "audit",
+        "compare",
+        "describe",
+        "design",
+        "evaluate",
+        "explain",
+        "investigate",
+        "list",
+        "outline",
+        "propose",
+        "review",
+        "suggest",
+        "summarize",
+        "summarise",
+        "what",
+        "which",
+        "why",
+        "how",
+        "where",
+        "who",
+        "when",
+        "is",
+        "are",
+        "does",
+        "do",
+        "can",
+        "should",
+    }
+)
+
+
+def asks_for_text(request: str) -> bool:
+    """Whether a request asks for a text (an analysis, a review, an answer) rather than for a change."""
+    words = [word.strip(".,:;!?\"'`").casefold() for word in request.split()]
+    first = next((word for word in words if word not in ("please", "now", "then", "and", "")), "")
+    return first in _ASKING or request.rstrip().endswith("?")
