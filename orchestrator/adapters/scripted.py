@@ -85,11 +85,11 @@ class ScriptedProvider:
     def _run(self, listener: socket.socket, ready: threading.Event) -> None:
         import asyncio
 
-        from orchestrator.adapters.scripted_server import Stage, serve
+        from orchestrator.adapters.scripted_server import Performance, Stage, serve
 
         async def play() -> None:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            self._stage = Stage(Player(self._script), self._log)
+            self._stage = Stage(Performance(Player(self._script), self._log))
             await serve(self._stage, listener, stop=self._stop, ready=ready)
 
         asyncio.run(play())
@@ -111,10 +111,11 @@ class ScriptedProvider:
 
     def play(self, script: Script | str) -> None:
         """Go on with another script and a new record; for tests that share one provider."""
+        from orchestrator.adapters.scripted_server import Performance
+
         parsed = parse_script(script) if isinstance(script, str) else script
         self._log = CallLog(path=self._log.path)
-        stage = self._playing()
-        stage.player, stage.log = Player(parsed), self._log
+        self._playing().performance = Performance(Player(parsed), self._log)
 
     def release(self, barrier: str, count: int | None = None) -> None:
         """Let `count` held replies go; None opens the barrier for good."""

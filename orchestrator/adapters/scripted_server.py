@@ -7,8 +7,8 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 
 import uvicorn
 from starlette.applications import Starlette
@@ -18,70 +18,38 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from orchestrator.adapters import scripted_chat
-from orchestrator.adapters.scripted_chat import Counted, counted, within_limit
-from orchestrator.adapters.scripted_playing import Asked, Barriers, Call, CallLog, Player
+from orchestrator.adapters.scripted_chat import ChatDialect
+from orchestrator.adapters.scripted_messages import MessagesDialect
+from orchestrator.adapters.scripted_playing import Barriers, Call, CallLog, Player
+from orchestrator.adapters.scripted_replies import (
+    Counted,
+    Dialect,
+    counted,
+    estimated_tokens,
+    texts_of,
+    within_limit,
+)
 from orchestrator.adapters.scripted_script import Fault, FaultKind, Reply
 from orchestrator.core.text import one_line
 
 _NOTHING_LINGERS = struct.pack("ii", 1, 0)
 
 
-class Stage:
-    """What the endpoints share: the script being played, barriers, the log, and the open connections."""
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """A script at play and its record: exchanged as one, so that a late reply ends in the record it began in."""
 
-    def __init__(self, player: Player, log: CallLog) -> None:
-        self.player, self.log, self.barriers = player, log, Barriers()
+    player: Player
+    log: CallLog
+
+
+class Stage:
+    """What the endpoints share: what is being played, barriers, and the open connections."""
+
+    def __init__(self, performance: Performance) -> None:
+        self.performance, self.barriers = performance, Barriers()
         self.closing = asyncio.Event()
         self.connections: dict[tuple[str, int], asyncio.Transport] = {}
-
-
-class Dialect(Protocol):
-    """One provider protocol: how a request is read and a reply is written."""
-
-    name: str
-
-    def read(self, body: Mapping[str, Any], *, alias: str | None, authorized: bool) -> Asked: ...
-
-    def body(self, reply: Reply, used: Counted, asked: Asked, number: int) -> bytes: ...
-
-    def frames(self, reply: Reply, used: Counted, asked: Asked, number: int) -> Iterable[bytes]: ...
-
-    def error(self, message: str, *, code: str, status: int) -> bytes: ...
-
-    def stated_usage(self, used: Counted) -> object: ...
-
-
-class ChatDialect:
-    name = "chat"
-
-    def read(self, body: Mapping[str, Any], *, alias: str | None, authorized: bool) -> Asked:
-        return Asked(
-            dialect=self.name,
-            alias=alias,
-            model=str(body.get("model", "")),
-            texts=scripted_chat.texts_of(body),
-            stream=body.get("stream") is True,
-            max_tokens=scripted_chat.max_tokens_of(body),
-            body=body,
-            authorized=authorized,
-        )
-
-    def body(self, reply: Reply, used: Counted, asked: Asked, number: int) -> bytes:
-        return scripted_chat.reply_body(reply, used, model=asked.model, number=number)
-
-    def frames(self, reply: Reply, used: Counted, asked: Asked, number: int) -> Iterable[bytes]:
-        options = asked.body.get("stream_options")
-        include = isinstance(options, Mapping) and options.get("include_usage") is True
-        return scripted_chat.reply_frames(
-            reply, used, model=asked.model, number=number, include_usage=include
-        )
-
-    def error(self, message: str, *, code: str, status: int) -> bytes:
-        return scripted_chat.error_body(message, code=code, status=status)
-
-    def stated_usage(self, used: Counted) -> object:
-        return scripted_chat.stated_usage(used)
 
 
 class _Left(Exception):
@@ -185,10 +153,10 @@ class ModelEndpoint:
         if not isinstance(body, dict):
             await self._refuse(exchange, "the request is not a JSON object")
             return
-        alias = exchange.scope["path_params"].get("alias")
+        playing, alias = self.stage.performance, exchange.scope["path_params"].get("alias")
         asked = self.dialect.read(body, alias=alias, authorized=bool(key))
-        chosen = self.stage.player.choose(asked)
-        call = self.stage.log.received(asked, chosen)
+        chosen = playing.player.choose(asked)
+        call = playing.log.received(asked, chosen)
         if chosen is None:
             last = one_line(asked.texts[-1] if asked.texts else "", 80)
             await self._refuse(
@@ -196,15 +164,15 @@ class ModelEndpoint:
                 f"no rule of the script applies to call {call.number} (alias {alias or 'none'}, model "
                 f"{asked.model or 'none'}, last message {last!r})",
             )
-            self.stage.log.finished(call, "no rule applies")
+            playing.log.finished(call, "no rule applies")
             return
-        outcome, used = "client gone", Counted(counts=None)
+        outcome, used = "client gone", Counted()
         try:
             reply = within_limit(chosen[2], asked.max_tokens)
             used = counted(reply, asked.texts)
             outcome = await self._play(exchange, call, reply, used, key)
         finally:
-            self.stage.log.finished(call, outcome, self.dialect.stated_usage(used))
+            playing.log.finished(call, outcome, self.dialect.usage(used) if used.raw is None else used.raw)
 
     async def _refuse(self, exchange: _Exchange, message: str) -> None:
         body = self.dialect.error(f"scripted provider: {message}", code="unscripted", status=400)
@@ -273,10 +241,10 @@ class ModelEndpoint:
 
 
 def application(stage: Stage) -> Starlette:
-    """The endpoints: chat completions with and without an alias in the address, the model list, the controls."""
+    """The endpoints: both dialects with and without an alias in the address, the model list, the controls."""
 
     async def models(request: Request) -> Response:
-        known = sorted({call.asked.model for call in stage.log.calls} | {"scripted"})
+        known = sorted({call.asked.model for call in stage.performance.log.calls} | {"scripted"})
         return JSONResponse(
             {
                 "object": "list",
@@ -296,7 +264,7 @@ def application(stage: Stage) -> Starlette:
                     "digest": call.asked.digest,
                     "outcome": call.outcome,
                 }
-                for call in stage.log.calls
+                for call in stage.performance.log.calls
             ]
         )
 
@@ -315,14 +283,28 @@ def application(stage: Stage) -> Starlette:
         arrived = await asyncio.to_thread(stage.barriers.wait_until_held, name, count)
         return JSONResponse(stage.barriers.held(), status_code=200 if arrived else 408)
 
-    chat = ModelEndpoint(stage, ChatDialect())
+    async def count_tokens(request: Request) -> Response:
+        body = await request.json()
+        texts = texts_of(body.get("messages")) if isinstance(body, dict) else ()
+        return JSONResponse({"input_tokens": sum(map(estimated_tokens, texts))})
+
+    async def root(request: Request) -> Response:
+        return JSONResponse({"about": "scripted provider", "calls": len(stage.performance.log.calls)})
+
+    chat, messages = ModelEndpoint(stage, ChatDialect()), ModelEndpoint(stage, MessagesDialect())
+    prefixes = ("", "/v1", "/{alias}/v1")
     return Starlette(
         routes=[
+            # Claude Code looks whether anybody is there before its first question.
+            Route("/", root),
+            Route("/{alias}", root),
+            *(Route(prefix + "/chat/completions", chat, methods=["POST"]) for prefix in prefixes),
+            *(Route(prefix + "/messages", messages, methods=["POST"]) for prefix in prefixes),
             *(
-                Route(prefix + "/chat/completions", chat, methods=["POST"])
-                for prefix in ("", "/v1", "/{alias}/v1")
+                Route(prefix + "/messages/count_tokens", count_tokens, methods=["POST"])
+                for prefix in prefixes
             ),
-            *(Route(prefix + "/models", models) for prefix in ("", "/v1", "/{alias}/v1")),
+            *(Route(prefix + "/models", models) for prefix in prefixes),
             Route("/control/calls", calls),
             Route("/control/barriers", barriers),
             Route("/control/barriers/{name}", held),

@@ -375,6 +375,29 @@ async def test_a_reply_without_usage_keeps_the_hold_charged(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_anthropic_itself_is_called_and_billed_by_its_own_way_of_counting(
+    provider: ScriptedProvider, ledger: RecordingLedger, stream: bool
+):
+    provider.play(
+        "rules: [{text: hello, as_model: claude-sonnet-4-5-20250929, "
+        "usage: {input_tokens: 100, output_tokens: 50, cache_read_tokens: 60, cache_write_tokens: 30}}]"
+    )
+    price = dollars_per_million("3", "15", read="0.3", write="3.75")
+    place = deployment(
+        provider.url, model="anthropic/claude-sonnet-4-5", price=price, parameters={"stream": stream}
+    )
+    reply = await metered(catalogue(replace(place, api_base=provider.url)), ledger).complete(request())
+    assert (reply.text, reply.flags) == ("hello", ())
+    assert reply.usage == Usage(
+        input_tokens=100, output_tokens=50, cache_read_tokens=60, cache_write_tokens=30
+    )
+    # 10 fresh at $3, 60 read at $0.30, 30 written at $3.75, 50 out at $15 per million.
+    assert reply.bill == Usd.of("0.0009105")
+    assert provider.calls[0].asked.dialect == "messages"
+    assert provider.calls[0].asked.stream is stream
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_cached_and_reasoning_tokens_are_billed_at_their_rates(
     provider: ScriptedProvider, ledger: RecordingLedger, stream: bool
 ):
