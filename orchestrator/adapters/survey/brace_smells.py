@@ -166,10 +166,10 @@ def _ecmascript(path: str, text: Masked) -> Iterator[Finding]:
         body = _without_functions(text.code[begin:end])
         line = text.line_of(match.start())
         # `break` or `return` after an await: the loop waits on purpose, until something holds.
-        one_by_one = match.group(1) == "for" and not re.search(r"\b(break|return)\b", body)
-        if one_by_one and " await" not in match.group()[:12]:
-            if waits := re.search(r"\bawait\b", body):
-                yield _finding(
+        one_by_one = match.group(1) == "for" and " await" not in match.group()[:12]
+        waits = re.search(r"\bawait\b", body)
+        if one_by_one and waits and not re.search(r"\b(break|return)\b", body):
+            yield _finding(
                     path, text, FindingKind.PERFORMANCE, "await-in-loop", begin + waits.start(),
                     f"each round of the loop at line {line} waits for the one before: the calls run one by one", 5,
                 )  # fmt: skip

@@ -10,14 +10,12 @@ from orchestrator.core.facts import HotSpot
 MAX_COMMITS = 2000
 # A commit that changes more files than this is a move, a reformat or an import: it says nothing about a file.
 _SWEEPING = 50
-_OUTPUT_BYTES = 256 * 1024 * 1024
 
 
 async def churn(repository: Repository, commit: str) -> dict[str, int]:
     """The number of commits, among the last MAX_COMMITS before `commit`, in which each file changed."""
     told = await repository.git(
         "log", "--no-merges", "--no-renames", "--name-only", "--format=%x01", "-z", f"-n{MAX_COMMITS}", commit, "--",
-        max_output_bytes=_OUTPUT_BYTES,
     )  # fmt: skip
     changes: dict[str, int] = {}
     for entry in told.stdout.split(b"\x01"):

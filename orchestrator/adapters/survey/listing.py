@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.adapters.processes import Completed, run
+from orchestrator.adapters.git_command import call
+from orchestrator.adapters.processes import Completed
 from orchestrator.adapters.survey.languages import why_skipped
 from orchestrator.core.domain import OrchestratorError
 from orchestrator.core.facts import Skipped
@@ -20,7 +21,6 @@ MAX_FILES = 100_000
 MAX_FILE_BYTES = 512 * 1024
 MAX_TOTAL_BYTES = 256 * 1024 * 1024
 _BATCH_BYTES = 16 * 1024 * 1024
-_GIT_SECONDS = 120.0
 _ORDINARY = (b"100644", b"100755")
 
 
@@ -45,42 +45,29 @@ class Listing:
 
 
 class Repository:
-    """Read-only git on one repository, with a fixed environment: no prompts, no pager, no replaced objects."""
+    """Read-only git on one repository: nothing that it configures is run, no object is replaced by another."""
 
     def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
         self.root = root
-        self._env = {name: environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in environ} | {
-            "LC_ALL": "C",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_OPTIONAL_LOCKS": "0",
-            "GIT_NO_REPLACE_OBJECTS": "1",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_NO_LAZY_FETCH": "1",
-        }
+        self._environ = environ
 
-    async def git(self, *arguments: str, stdin: bytes | None = None, max_output_bytes: int) -> Completed:
-        """Run one git command; raises SurveyFailed when it fails or says more than `max_output_bytes`."""
-        argv = ["git", "-c", "core.quotePath=false", "-c", "core.fsmonitor=false", *arguments]
-        completed = await run(
-            argv,
+    async def git(self, *arguments: str, stdin: bytes | None = None) -> Completed:
+        """Run one git command. Raises SurveyFailed when it fails or has more to say than can be kept."""
+        import asyncio
+
+        completed = await asyncio.to_thread(
+            call,
+            arguments,
             cwd=self.root,
-            env=self._env,
-            timeout_seconds=_GIT_SECONDS,
+            environ=self._environ,
             stdin=stdin,
-            max_output_bytes=max_output_bytes,
-            contained=False,
+            extra={"GIT_NO_REPLACE_OBJECTS": "1"},
         )
-        if completed.exit_code != 0 or completed.truncated or completed.timed_out:
-            raise SurveyFailed(
-                f"git {arguments[0]} in {self.root} "
-                + (
-                    f"took longer than {_GIT_SECONDS:.0f} s"
-                    if completed.timed_out
-                    else "has too much to say"
-                    if completed.truncated
-                    else f"failed: {one_line(completed.error_text, 200) or f'exit {completed.exit_code}'}"
-                )
-            )
+        if completed.exit_code != 0 or completed.truncated or completed.limit:
+            why = one_line(completed.error_text, 200) or f"exit {completed.exit_code}"
+            if completed.truncated or completed.limit:
+                why = f"stopped by a limit: {completed.limit or 'output'}"
+            raise SurveyFailed(f"git {arguments[0]} in {self.root} failed: {why}")
         return completed
 
     async def tree(self, commit: str, chosen: Sequence[str]) -> Listing:
@@ -89,9 +76,7 @@ class Repository:
         Links, submodules, binary, vendored, machine-made and huge files are counted as skipped, and what is
         beyond MAX_FILES files or MAX_TOTAL_BYTES bytes too, in the order of their paths.
         """
-        listed = await self.git(
-            "ls-tree", "-r", "-z", "-l", "--full-tree", commit, max_output_bytes=256 * 1024 * 1024
-        )
+        listed = await self.git("ls-tree", "-r", "-z", "-l", "--full-tree", commit)
         matches = _matcher(chosen)
         blobs: list[Blob] = []
         everything: set[str] = set()
@@ -129,8 +114,7 @@ class Repository:
         """The bytes of each blob by path, in batches of bounded size."""
         for batch in _batches(blobs):
             asked = "".join(f"{blob.object}\n" for blob in batch).encode()
-            room = sum(blob.size_bytes + 128 for blob in batch) + 4096
-            answer = await self.git("cat-file", "--batch", stdin=asked, max_output_bytes=room)
+            answer = await self.git("cat-file", "--batch", stdin=asked)
             read: dict[str, bytes] = {}
             place = 0
             for blob in batch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -28,6 +27,8 @@ async def measure(root: Path, files: Sequence[SourceFile]) -> dict[str, dict[str
     ordered = sorted(files, key=lambda file: (-file.size_bytes, file.path))
     shares = [share for start in range(count) if (share := ordered[start::count])]
     documents: dict[str, dict[str, Any]] = {}
+    import asyncio
+
     for told in await asyncio.gather(*(_worker(root, share) for share in shares)):
         documents |= told
     for file in files:

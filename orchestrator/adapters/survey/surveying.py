@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,11 +63,9 @@ async def survey(
 
 async def _resolve(git: Repository, commit: str) -> str:
     try:
-        told = await git.git(
-            "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", max_output_bytes=4096
-        )
+        told = await git.git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
     except SurveyFailed:
-        inside = await git.git("rev-parse", "--is-inside-work-tree", max_output_bytes=4096)
+        inside = await git.git("rev-parse", "--is-inside-work-tree")
         if inside.text.strip() and commit == "HEAD":
             raise SurveyFailed(f"{git.root} has no commit yet: commit your files first") from None
         raise SurveyFailed(f"{git.root} has no commit {commit!r}") from None
@@ -92,6 +89,8 @@ async def _facts(
     manifests = Manifests(await _manifests(git, commit, listing, snapshot, paths), listing.everything)
     code = [file for file in snapshot.files if file.language in CODE]
     python = any(file.language == "Python" for file in code)
+    import asyncio
+
     documents, changes, told = await asyncio.gather(
         measure(snapshot.root, code),
         history.churn(git, commit),

@@ -75,7 +75,7 @@ _FILLERS = frozenset(
         "use", "us", "very", "want", "way", "ways", "we", "what", "where", "which", "while", "with",
         "without", "you", "your", "add", "adding", "write", "increase", "reduce", "raise", "remove",
         "obvious", "common", "missing", "bad", "small", "simple", "python", "javascript", "typescript",
-        "go", "rust", "java", "without", "new", "where", "needed", "great", "again",
+        "go", "rust", "java", "new", "needed", "great", "again",
     }
 )  # fmt: skip
 # Words that ask for other behaviour: whatever stands around them, no survey can plan that.
