@@ -112,8 +112,8 @@ class Script:
 
 
 COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
-_CONDITION = ("alias", "model", "contains", "lacks", "matches", "last_contains", "call")
-_REPLY = (
+CONDITION_KEYS = ("alias", "model", "contains", "lacks", "matches", "last_contains", "call")
+REPLY_KEYS = (
     "text",
     "text_file",
     "json",
@@ -126,8 +126,8 @@ _REPLY = (
     "barrier",
     "fault",
 )
-_RULE = ("name", "when", "play", "replies", *_REPLY)
-_FAULT = (*FaultKind, "retry_after", "message", "code", "headers", "content_type")
+_RULE_KEYS = ("name", "when", "play", "replies", *REPLY_KEYS)
+_FAULT_KEYS = (*FaultKind, "retry_after", "message", "code", "headers", "content_type")
 
 
 def load_script(path: Path) -> Script:
@@ -215,10 +215,10 @@ class _Reader:
 
     def rule(self, value: object, place: int, defaults: Mapping[str, object]) -> ScriptRule:
         where = f"rules[{place}]"
-        rule = self.mapping(value, where, _RULE)
+        rule = self.mapping(value, where, _RULE_KEYS)
         plain_name = rule.get("name")
         name = where if plain_name is None else self.text(plain_name, f"{where}.name")
-        given = {key: rule[key] for key in _REPLY if key in rule}
+        given = {key: rule[key] for key in REPLY_KEYS if key in rule}
         listed = rule.get("replies")
         if listed is not None and given:
             self.problem(where, f"give either `replies` or `{next(iter(given))}`, not both")
@@ -226,7 +226,7 @@ class _Reader:
             self.problem(f"{where}.replies", "expected a list of replies")
             listed = []
         replies = tuple(
-            self.reply({**defaults, **self.mapping(reply, f"{where}.replies[{n}]", _REPLY)}, where)
+            self.reply({**defaults, **self.mapping(reply, f"{where}.replies[{n}]", REPLY_KEYS)}, where)
             for n, reply in enumerate([given] if listed is None else listed)
         )
         for each in [given] if listed is None else listed:
@@ -244,7 +244,7 @@ class _Reader:
         )
 
     def condition(self, value: object, where: str) -> Condition:
-        given = self.mapping({} if value is None else value, where, _CONDITION)
+        given = self.mapping({} if value is None else value, where, CONDITION_KEYS)
         pattern = given.get("matches")
         if pattern is not None:
             self._check_pattern(self.text(pattern, f"{where}.matches"), f"{where}.matches")
@@ -323,7 +323,7 @@ class _Reader:
         return ScriptedUsage(kind=UsageKind.GIVEN, counts=given)
 
     def fault(self, value: object, where: str) -> Fault | None:
-        given = self.mapping({value: True} if isinstance(value, str) else value, where, _FAULT)
+        given = self.mapping({value: True} if isinstance(value, str) else value, where, _FAULT_KEYS)
         kinds = [kind for kind in FaultKind if kind in given]
         # `status` beside `body` is the status of that body.
         if kinds == [FaultKind.STATUS, FaultKind.BODY]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,10 +19,17 @@ from typing import Any
 import pytest
 
 from orchestrator.adapters.scripted import ScriptedProvider, ScriptedProviderFailed, scripted_catalogue
-from orchestrator.adapters.scripted_script import FaultKind, load_script, parse_script
+from orchestrator.adapters.scripted_script import (
+    CONDITION_KEYS,
+    REPLY_KEYS,
+    FaultKind,
+    load_script,
+    parse_script,
+)
 from orchestrator.core.catalogue import Catalogue
 from orchestrator.core.domain import InvalidDocument
 from tests.adapters.model_fakes import CHEAP, SMART, catalogue, deployment
+from tests.conftest import ROOT
 
 HELLO = "rules: [{text: hello}]"
 
@@ -484,3 +492,14 @@ def test_a_client_may_look_whether_anybody_is_there_and_count(provider: Scripted
     with urllib.request.urlopen(counting, b'{"messages": [{"content": "12345678"}]}') as answer:
         assert json.load(answer) == {"input_tokens": 2}
     assert provider.calls == ()
+
+
+def test_the_examples_of_the_reference_are_scripts(tmp_path: Path):
+    (tmp_path / "plan.md").write_text("a plan", encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "scripted-provider.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        assert parse_script(example, directory=tmp_path).rules
+    for name in [*FaultKind, *CONDITION_KEYS, *REPLY_KEYS]:
+        assert f"`{name}" in page or f"{{{name}:" in page, name
