@@ -1,0 +1,135 @@
+"""The runs of the journal, each with where it stands: what `runs`, `resume` and the steering commands choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from orchestrator.core.domain import OrchestratorError, RunId
+from orchestrator.core.events import (
+    Event,
+    FundsAssessed,
+    Noted,
+    RunEnded,
+    RunPaused,
+    RunStarted,
+    SkipRequested,
+)
+from orchestrator.core.text import did_you_mean, one_line
+
+if TYPE_CHECKING:
+    from orchestrator.adapters.journal import Store
+    from orchestrator.adapters.run_lock import Occupant
+
+# How far back the last word on a run is looked for; what comes after it is remarks and requests.
+_TAIL = 50
+
+
+class Standing(StrEnum):
+    """`stopped` is a run whose process has gone without a word: a crash, a kill, a power loss."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+    @property
+    def unfinished(self) -> bool:
+        return self not in (Standing.DONE, Standing.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRun:
+    """A run of the journal; `reason` is why it is paused. Times are ISO 8601 UTC."""
+
+    run: RunId
+    repository: str
+    goal: str
+    branch: str
+    subtasks: int
+    standing: Standing
+    reason: str
+    started_at: str
+    last_at: str
+    scripted: str
+
+
+class NoSuchRun(OrchestratorError):
+    """There is no run of that name, none at all, or more than one to choose from."""
+
+
+def known_runs(
+    store: Store, *, repository: str | None = None, occupant: Occupant | None = None
+) -> tuple[KnownRun, ...]:
+    """Every run, or those of one checkout, the youngest first. `occupant` is who holds the repository's lock."""
+    found = []
+    for span in store.runs():
+        started = next(iter(store.events(span.run)), None)
+        if not isinstance(started, RunStarted) or repository not in (None, started.repository):
+            continue
+        standing, reason = _standing(store.events(span.run, after=max(0, span.events - _TAIL)))
+        if standing.unfinished and occupant is not None and occupant.run == span.run:
+            standing, reason = Standing.RUNNING, ""
+        found.append(
+            KnownRun(
+                run=span.run,
+                repository=started.repository,
+                goal=started.plan.goal,
+                branch=started.branch,
+                subtasks=len(started.plan.subtasks),
+                standing=standing,
+                reason=reason,
+                started_at=span.first_at,
+                last_at=span.last_at,
+                scripted=started.scripted,
+            )
+        )
+    return tuple(found)
+
+
+def _standing(events: Iterable[Event]) -> tuple[Standing, str]:
+    standing, reason = Standing.STOPPED, ""
+    for event in events:
+        match event:
+            case RunEnded():
+                standing, reason = Standing.CANCELLED if event.cancelled else Standing.DONE, event.reason
+            case RunPaused():
+                standing, reason = Standing.PAUSED, event.reason
+            case Noted() | FundsAssessed() | SkipRequested():
+                continue
+            case _:
+                standing, reason = Standing.STOPPED, ""
+    return standing, reason
+
+
+def choose_run(runs: Iterable[KnownRun], wanted: str | None, *, unfinished: bool = False) -> KnownRun:
+    """The run called `wanted` (its beginning or end will do), else the newest, or the only unfinished one.
+
+    Raises NoSuchRun with what there is to choose from.
+    """
+    runs = tuple(runs)
+    if wanted is not None:
+        named = [run for run in runs if run.run == wanted] or [
+            run for run in runs if run.run.startswith(wanted) or run.run.endswith(wanted)
+        ]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            raise NoSuchRun(f"{one_line(wanted, 40)!r} could be any of {_names(named)}: name one in full")
+        meant = did_you_mean(wanted, [run.run for run in runs])
+        raise NoSuchRun(f"no run {one_line(wanted, 40)!r} here{meant}: `orchestrator runs` lists them")
+    candidates = [run for run in runs if run.standing.unfinished] if unfinished else list(runs)
+    if not candidates:
+        what = "unfinished run" if unfinished else "run"
+        raise NoSuchRun(f"no {what} in this repository: `orchestrator run GOAL` makes one")
+    if unfinished and len(candidates) > 1:
+        raise NoSuchRun(f"{len(candidates)} runs are unfinished here: name one of {_names(candidates)}")
+    return candidates[0]
+
+
+def _names(runs: Iterable[KnownRun]) -> str:
+    names = [run.run for run in runs]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,181 @@
+"""The steering commands over a real repository and a real store; no run is carried out here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator import cli
+from orchestrator.adapters.run_lock import RunLock
+from orchestrator.cli.following import follow
+from orchestrator.cli.progress import SilentView
+from orchestrator.core.domain import RunId, SubtaskId, WaitingFor
+from orchestrator.core.events import (
+    CancelRequested,
+    Event,
+    RetryRequested,
+    RunEnded,
+    RunPaused,
+    RunStarted,
+    SkipRequested,
+)
+from orchestrator.wiring import Home, open_home
+from tests.core.runs import finished, landed, plan, rejected, started, subtask
+from tests.doors.test_progress import STARTED
+
+OLD, NEW = RunId("20261123-100000-abcd"), RunId("20261123-110000-ef01")
+
+
+@pytest.fixture
+def project(working_directory: Path) -> Path:
+    commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "first"]
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    subprocess.run(["git", *commit], check=True)
+    return working_directory
+
+
+@pytest.fixture
+def opened(project: Path):
+    found = open_home()
+    yield found
+    found.store.close()
+
+
+def journal(opened: Home, run: RunId, *events: Event) -> None:
+    first = RunStarted(
+        run=run,
+        plan=plan(subtask("parse"), subtask("render", after="parse"), subtask("docs")),
+        repository=str(opened.git.root),
+        base_commit=opened.git.head(),
+        branch=f"orchestrator/{run}",
+        limits=STARTED.limits,
+        ladder=STARTED.ladder,
+        tier_models=STARTED.tier_models,
+        started_at=opened.clock.now(),
+    )
+    asyncio.run(opened.store.append(run, [first, *events]))
+
+
+PAUSED = RunPaused(waiting_for=WaitingFor.BUDGET, reason="parse: needs $0.40")
+
+
+def orchestrator(*arguments: str) -> int:
+    return cli.run(list(arguments))
+
+
+def last(opened: Home, run: RunId) -> Event:
+    return list(opened.store.events(run))[-1]
+
+
+def test_runs_lists_where_every_run_stands(opened: Home, capsys: pytest.CaptureFixture[str]):
+    journal(opened, OLD, RunEnded())
+    journal(opened, NEW, started("parse#1"), PAUSED)
+    assert orchestrator("runs") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in out] == [[NEW, "paused"], [OLD, "done"]]
+    assert "needs $0.40" in out[0]
+    assert orchestrator("runs", "--json") == 0
+    assert [entry["standing"] for entry in json.loads(capsys.readouterr().out)] == ["paused", "done"]
+
+
+def test_a_run_whose_process_died_is_stopped_and_one_that_holds_the_lock_is_running(
+    opened: Home, capsys: pytest.CaptureFixture[str]
+):
+    journal(opened, NEW, started("parse#1"))
+    orchestrator("runs")
+    assert "stopped" in capsys.readouterr().out
+    with RunLock.acquire(opened.git, opened.state, run=NEW, clock=opened.clock):
+        orchestrator("runs")
+        assert "running" in capsys.readouterr().out
+
+
+def test_skip_and_retry_are_journalled_and_say_when_they_take_effect(
+    opened: Home, capsys: pytest.CaptureFixture[str]
+):
+    journal(opened, NEW, started("parse#1"), PAUSED)
+    assert orchestrator("skip", "docs") == 0
+    assert capsys.readouterr().out == (f"docs is skipped when the run goes on: `orchestrator resume {NEW}`\n")
+    assert isinstance(last(opened, NEW), SkipRequested)
+    with RunLock.acquire(opened.git, opened.state, run=NEW, clock=opened.clock):
+        assert orchestrator("retry", "parse", "--note", "use re") == 0
+    assert capsys.readouterr().out == f"parse is tried again: run {NEW} is told\n"
+    request = last(opened, NEW)
+    assert isinstance(request, RetryRequested)
+    assert (request.subtask, request.note) == ("parse", "use re")
+
+
+def test_a_finished_run_is_taken_up_again_by_a_retry(opened: Home, capsys: pytest.CaptureFixture[str]):
+    ended = [started("parse#1"), finished("parse#1", rejected()), started("parse#2")]
+    journal(opened, NEW, *ended, finished("parse#2", rejected()), RunEnded())
+    assert orchestrator("skip", "docs") == 2
+    assert "no unfinished run" in capsys.readouterr().err
+    assert orchestrator("retry", "render") == 0
+    capsys.readouterr()
+    orchestrator("runs")
+    assert "stopped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["skip", "pares"], "no subtask 'pares' in this run, did you mean 'parse'?"),
+        (["skip", "docs"], "docs has succeeded already and cannot be skipped"),
+        (["retry", "docs"], "take it back first with `orchestrator undo"),
+        (["retry", "parse", "--model", "chaep"], "no usable model is called 'chaep'"),
+        (["cancel", "nonsense"], "no run 'nonsense' here"),
+        (["runs", "tidy"], "'tidy' is not `prune`"),
+    ],
+)
+def test_a_request_that_cannot_be_met_says_why_and_writes_nothing(
+    opened: Home, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+):
+    journal(opened, NEW, started("docs#1"), finished("docs#1"), landed("docs#1"), PAUSED)
+    assert orchestrator(*arguments) == 2
+    assert said in capsys.readouterr().err
+    assert last(opened, NEW) == PAUSED
+
+
+def test_cancelling_a_stopped_run_ends_it(opened: Home, capsys: pytest.CaptureFixture[str]):
+    journal(opened, NEW, started("parse#1"))
+    assert orchestrator("cancel") == 0
+    assert f"run {NEW} is cancelled" in capsys.readouterr().out
+    assert [type(event) for event in opened.store.events(NEW)][-2:] == [CancelRequested, RunEnded]
+    assert orchestrator("cancel") == 2
+
+
+def test_with_two_unfinished_runs_one_must_be_named_and_its_end_will_do(
+    opened: Home, capsys: pytest.CaptureFixture[str]
+):
+    journal(opened, OLD, PAUSED)
+    journal(opened, NEW, PAUSED)
+    assert orchestrator("skip", "docs") == 2
+    assert f"2 runs are unfinished here: name one of {NEW}, {OLD}" in capsys.readouterr().err
+    assert orchestrator("skip", "docs", "--run", "abcd") == 0
+    assert isinstance(last(opened, OLD), SkipRequested)
+
+
+def test_pruning_removes_the_files_of_finished_runs_only(opened: Home, capsys: pytest.CaptureFixture[str]):
+    for run, event in ((OLD, RunEnded()), (NEW, PAUSED)):
+        journal(opened, run, event)
+        (opened.state / "runs" / run / "attempts").mkdir(parents=True)
+    assert orchestrator("runs", "prune") == 0
+    assert [path.name for path in (opened.state / "runs").iterdir()] == [NEW]
+
+
+def test_following_shows_what_is_there_and_what_comes_until_the_process_is_gone(opened: Home):
+    journal(opened, NEW, started("parse#1"))
+    alive = [True, True, False]
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        asyncio.run(opened.store.append(NEW, [SkipRequested(subtask=SubtaskId("docs"))]))
+
+    view = SilentView()
+    assert follow(opened.store, NEW, view, is_live=lambda: alive.pop(0), wait=wait) == 4
+    assert len(waits) == 2
+    assert view.progress.counts()
