@@ -7,7 +7,7 @@ repository's own file is laid over it; until it is trusted it may only tighten.
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -101,7 +101,7 @@ def load_settings(
             options = tightened(options, own, [entry.alias for entry in declared])
             notes += _ignored(over)
     if problems:
-        raise InvalidDocument(dict.fromkeys(problems))
+        raise InvalidDocument(_in_order(problems))
     catalogue = catalogue_of(declared, environ, allowed=options.models)
     sources = [source for source in (base, over) if source is not None]
     return Settings(
@@ -231,6 +231,16 @@ def _laid_over(base: tree.Mapping, over: tree.Mapping) -> tree.Mapping:
 def _model_name(node: tree.Node) -> str | None:
     name = node.items.get("model_name") if isinstance(node, tree.Mapping) else None
     return name.text if isinstance(name, tree.Scalar) else None
+
+
+def _in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Each once, by file and line."""
+
+    def place(problem: Problem) -> tuple[str, int, str]:
+        file, _, line = problem.where.rpartition(":")
+        return file, int(line) if line.isdigit() else 0, problem.what
+
+    return sorted(dict.fromkeys(problems), key=place)
 
 
 def _skipped(catalogue: Catalogue) -> list[str]:
