@@ -1,0 +1,398 @@
+"""What a plan will probably cost and take: low, likely and high, per subtask and in all.
+
+Likely is the expected value over tokens, retries and escalations. Low is one attempt that passes with few tokens,
+high what nine in ten stay below. The plan's own range is narrower than the sum of its parts' ranges, because not
+everything goes wrong at once. All of it is closed form: the same plan and prices give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+from orchestrator.core import graph
+from orchestrator.core.calibration import Calibration, prior_lines
+from orchestrator.core.catalogue import RoutingTable
+from orchestrator.core.domain import (
+    CHEAP,
+    SMART,
+    ExecutorName,
+    ModelAlias,
+    Plan,
+    Policy,
+    Range,
+    Subtask,
+    SubtaskId,
+)
+from orchestrator.core.escalation import Escalation
+from orchestrator.core.money import Price, Usd, tokens_cost
+from orchestrator.core.planning import needs_of, plan_digest
+from orchestrator.core.timeline import timeline
+
+# The 90th percentile of a normal distribution, in standard deviations.
+_NINE_IN_TEN = 1.2816
+# A picture of more bars shows nothing.
+MAX_BARS = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dollars:
+    low: Usd
+    likely: Usd
+    high: Usd
+
+    def __str__(self) -> str:
+        return f"{self.likely.rounded()} ({self.low.rounded()} to {self.high.rounded()})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtaskForecast:
+    """One subtask. `model` is the rung it starts on, None for a tool; `dollars` None where a price is unknown.
+
+    `attempts` is the expected number, `escalates` the chance that it goes up a rung, `succeeds` that it lands.
+    """
+
+    id: SubtaskId
+    model: ModelAlias | None
+    dollars: Dollars | None
+    input_tokens: Range
+    output_tokens: Range
+    seconds: Range
+    attempts: float
+    escalates: float
+    succeeds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A bar of the Gantt chart: seconds from the start of the run."""
+
+    id: SubtaskId
+    start: float
+    end: float
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """The plan under another policy: `likely` dollars, and how many subtasks would land."""
+
+    name: str
+    dollars: Dollars | None
+    succeeds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """`seconds` is the time from start to end with `parallel` subtasks at once; `digest` names the plan."""
+
+    digest: str
+    subtasks: tuple[SubtaskForecast, ...]
+    dollars: Dollars | None
+    input_tokens: Range
+    output_tokens: Range
+    seconds: Range
+    succeeds: float
+    critical_path: tuple[SubtaskId, ...]
+    critical_seconds: float
+    alternatives: tuple[Alternative, ...]
+    schedule: tuple[Span, ...]
+    parallel: int
+    priors: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def of(self, subtask: SubtaskId) -> SubtaskForecast:
+        for row in self.subtasks:
+            if row.id == subtask:
+                return row
+        raise KeyError(subtask)
+
+
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    """A random quantity by its low, mean, high and variance."""
+
+    low: float
+    mean: float
+    high: float
+    variance: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """The attempts a subtask may take, in order: the model of each, and the chance that it is reached and passes."""
+
+    models: tuple[ModelAlias | None, ...]
+    reached: tuple[float, ...]
+    passes: tuple[float, ...]
+
+    @property
+    def succeeds(self) -> float:
+        return 1.0 - self.reached[-1] * (1.0 - self.passes[-1])
+
+    @property
+    def escalates(self) -> float:
+        return next(
+            (
+                chance
+                for model, chance in zip(self.models, self.reached, strict=True)
+                if model != self.models[0]
+            ),
+            0.0,
+        )
+
+    def nine_in_ten(self) -> int:
+        """The number of attempts that nine in ten subtasks do not pass."""
+        for place in range(1, len(self.reached)):
+            if self.reached[place] <= 0.1:
+                return place
+        return len(self.reached)
+
+
+def forecast(
+    plan: Plan,
+    table: RoutingTable,
+    *,
+    suite_seconds: float | None = None,
+    parallel: int = 4,
+    attempts_per_rung: int = 2,
+    policy: Policy = Policy.THRIFTY,
+    override: ModelAlias | None = None,
+    calibration: Calibration | None = None,
+) -> Forecast:
+    """Return the forecast of `plan` at the prices of `table` (use `routing.as_if_keyed` to count models without a key).
+
+    `suite_seconds` is what the project's suite takes, once for each attempt; None when it was not measured yet.
+    """
+    forecaster = _Forecaster(
+        plan, table, suite_seconds or 0.0, attempts_per_rung, calibration or Calibration()
+    )
+    smart, cheap = table.tier_models.get(SMART), table.tier_models.get(CHEAP)
+    escalation = Escalation(
+        policy=policy, ladder=table.ladder, tier_models=table.tier_models, override=override
+    )
+    rows, dollars = forecaster.rows([escalation.rungs(subtask) for subtask in plan.subtasks])
+    alternatives = []
+    for name, model in (("all smart", smart), ("all cheap", cheap)):
+        if model is not None and override is None:
+            other, its_dollars = forecaster.rows([(model,)] * len(plan.subtasks))
+            alternatives.append(
+                Alternative(name=name, dollars=its_dollars, succeeds=sum(row.succeeds for row in other))
+            )
+    needs = needs_of(plan)
+    ordered = graph.order(needs)
+    likely = [float(row.seconds.likely) for row in rows]
+    path, critical = graph.longest_path(needs, ordered, likely)
+    spans, seconds = _schedule(plan, needs, ordered, rows, max(1, parallel))
+    notes = [f"no price is known for {alias}" for alias in sorted(forecaster.unpriced)]
+    if suite_seconds is None:
+        notes.append("the time of the project's own suite is not measured yet, so it is not in the seconds")
+    known = calibration.in_use if calibration else 0
+    return Forecast(
+        digest=plan_digest(plan),
+        subtasks=tuple(rows),
+        dollars=dollars,
+        input_tokens=_sum_of([row.input_tokens for row in rows]),
+        output_tokens=_sum_of([row.output_tokens for row in rows]),
+        seconds=seconds,
+        succeeds=sum(row.succeeds for row in rows),
+        critical_path=tuple([plan.subtasks[node].id for node in path]),
+        critical_seconds=critical,
+        alternatives=tuple(alternatives),
+        schedule=spans,
+        parallel=max(1, parallel),
+        priors=(*prior_lines(), *([f"{known} cells from your own runs count instead"] if known else [])),
+        notes=tuple(notes),
+    )
+
+
+class _Forecaster:
+    def __init__(
+        self,
+        plan: Plan,
+        table: RoutingTable,
+        suite_seconds: float,
+        attempts_per_rung: int,
+        calibration: Calibration,
+    ) -> None:
+        self._plan = plan
+        self._suite_seconds = suite_seconds
+        self._per_rung = max(1, attempts_per_rung)
+        self._calibration = calibration
+        self._smart = table.tier_models.get(SMART)
+        self._prices: Mapping[ModelAlias, Price] = {
+            alias: pool[0].price for alias, pool in table.catalogue.pools.items() if pool
+        }
+        self.unpriced: set[ModelAlias] = set()
+
+    def rows(
+        self, rungs: Sequence[tuple[ModelAlias | None, ...]]
+    ) -> tuple[list[SubtaskForecast], Dollars | None]:
+        """Return a row for each subtask on its rungs, and the dollars of all; None when a price is missing."""
+        rows: list[SubtaskForecast] = []
+        amounts: list[_Amount] = []
+        for subtask, ladder in zip(self._plan.subtasks, rungs, strict=True):
+            chain = self._chain(subtask, ladder)
+            money = self._money(subtask, chain)
+            if money is not None:
+                amounts.append(money)
+            rows.append(self._row(subtask, chain, money))
+        if len(amounts) < len(rows):
+            return rows, None
+        return rows, _dollars(_total(amounts))
+
+    def _chain(self, subtask: Subtask, rungs: tuple[ModelAlias | None, ...]) -> _Chain:
+        if subtask.executor is ExecutorName.TOOL:
+            return _Chain((None,), (1.0,), (0.98,))
+        models: list[ModelAlias | None] = []
+        reached: list[float] = []
+        passes: list[float] = []
+        still = 1.0
+        for number, model in enumerate(rungs):
+            for attempt in range(self._per_rung):
+                chance = self._calibration.odds(
+                    model or ModelAlias(""),
+                    subtask.tag.rule,
+                    tier=subtask.tag.tier,
+                    smart=model == self._smart,
+                    entry=number == 0,
+                    again=attempt > 0,
+                )
+                models.append(model)
+                reached.append(still)
+                passes.append(chance)
+                still *= 1.0 - chance
+        return _Chain(tuple(models), tuple(reached), tuple(passes))
+
+    def _money(self, subtask: Subtask, chain: _Chain) -> _Amount | None:
+        if subtask.executor is ExecutorName.TOOL:
+            return _Amount(0.0, 0.0, 0.0, 0.0)
+        parts: list[_Amount] = []
+        for model in chain.models:
+            price = self._prices.get(model) if model is not None else None
+            if price is None or model is None:
+                self.unpriced.add(model or ModelAlias(subtask.tag.tier))
+                return None
+            factors = self._calibration.factors(model, subtask.tag.rule)
+            estimate = subtask.estimate
+            costs = [
+                _cost(
+                    price, round(tokens_in * factors.input_tokens), round(tokens_out * factors.output_tokens)
+                )
+                for tokens_in, tokens_out in zip(
+                    _three(estimate.input_tokens), _three(estimate.output_tokens), strict=True
+                )
+            ]
+            parts.append(_pert(*costs))
+        return _along(parts, chain)
+
+    def _row(self, subtask: Subtask, chain: _Chain, money: _Amount | None) -> SubtaskForecast:
+        estimate = subtask.estimate
+        seconds: list[_Amount] = []
+        for model in chain.models:
+            factor = self._calibration.factors(model, subtask.tag.rule).seconds if model else 1.0
+            low, likely, high = (amount * factor + self._suite_seconds for amount in _three(estimate.seconds))
+            seconds.append(_pert(low, likely, high))
+        return SubtaskForecast(
+            id=subtask.id,
+            model=chain.models[0],
+            dollars=None if money is None else _dollars(money),
+            input_tokens=_range(_along([_pert(*_three(estimate.input_tokens))] * len(chain.models), chain)),
+            output_tokens=_range(_along([_pert(*_three(estimate.output_tokens))] * len(chain.models), chain)),
+            seconds=_range(_along(seconds, chain)),
+            attempts=sum(chain.reached),
+            escalates=chain.escalates,
+            succeeds=chain.succeeds,
+        )
+
+
+def _cost(price: Price, input_tokens: int, output_tokens: int) -> float:
+    rates = price.rates_for(input_tokens)
+    amount = (
+        tokens_cost(input_tokens, rates.input) + tokens_cost(output_tokens, rates.output) + price.per_request
+    )
+    return float(amount.nano)
+
+
+def _three(amounts: Range) -> tuple[int, int, int]:
+    return amounts.low, amounts.likely, amounts.high
+
+
+def _pert(low: float, likely: float, high: float) -> _Amount:
+    """The usual reading of three estimates: the likely one weighs four times as much as the others."""
+    return _Amount(low, (low + 4 * likely + high) / 6, high, ((high - low) / 6) ** 2)
+
+
+def _along(parts: Sequence[_Amount], chain: _Chain) -> _Amount:
+    """The sum over the attempts that are made: each next one only when all before it failed."""
+    mean = square = 0.0
+    sum_of_means = sum_of_variances = 0.0
+    last = len(parts) - 1
+    for place, part in enumerate(parts):
+        sum_of_means += part.mean
+        sum_of_variances += part.variance
+        ends_here = chain.reached[place] * (1.0 if place == last else chain.passes[place])
+        mean += ends_here * sum_of_means
+        square += ends_here * (sum_of_means**2 + sum_of_variances)
+    high = sum(part.high for part in parts[: chain.nine_in_ten()])
+    return _Amount(parts[0].low, mean, max(high, mean), max(0.0, square - mean**2))
+
+
+def _total(amounts: Sequence[_Amount]) -> _Amount:
+    """The sum of independent amounts: within the sums of lows and highs, and as narrow as chance makes it."""
+    mean = sum(amount.mean for amount in amounts)
+    variance = sum(amount.variance for amount in amounts)
+    spread = _NINE_IN_TEN * sqrt(variance)
+    low = max(sum(amount.low for amount in amounts), mean - spread)
+    high = min(sum(amount.high for amount in amounts), mean + spread)
+    return _Amount(min(low, mean), mean, max(high, mean), variance)
+
+
+def _dollars(amount: _Amount) -> Dollars:
+    return Dollars(low=Usd(ceil(amount.low)), likely=Usd(ceil(amount.mean)), high=Usd(ceil(amount.high)))
+
+
+def _range(amount: _Amount) -> Range:
+    low = round(amount.low)
+    likely = max(low, round(amount.mean))
+    return Range(low, likely, max(likely, round(amount.high)))
+
+
+def _sum_of(ranges: Sequence[Range]) -> Range:
+    return Range(
+        sum(amount.low for amount in ranges),
+        sum(amount.likely for amount in ranges),
+        sum(amount.high for amount in ranges),
+    )
+
+
+def _schedule(
+    plan: Plan, needs: graph.Needs, ordered: Sequence[int], rows: Sequence[SubtaskForecast], parallel: int
+) -> tuple[tuple[Span, ...], Range]:
+    """Return the Gantt of the likely seconds, and the range of when the last subtask ends."""
+    ends: list[int] = []
+    spans: tuple[Span, ...] = ()
+    touches = [subtask.touches for subtask in plan.subtasks]
+    for pick in (
+        [row.seconds.low for row in rows],
+        [row.seconds.likely for row in rows],
+        [row.seconds.high for row in rows],
+    ):
+        seconds = [float(amount) for amount in pick]
+        if len(rows) > MAX_BARS:
+            # Without the picture a bound will do: no schedule is shorter than the chain or than the work divided.
+            _, longest = graph.longest_path(needs, ordered, seconds)
+            ends.append(round(max(longest, sum(seconds) / parallel)))
+            continue
+        bars, end = timeline(needs, ordered, seconds, touches, parallel=parallel)
+        ends.append(round(end))
+        if len(ends) == 2:
+            spans = tuple(
+                [
+                    Span(id=plan.subtasks[bar.node].id, start=bar.start, end=bar.end, slot=bar.slot)
+                    for bar in bars
+                ]
+            )
+    low, likely, high = sorted(ends)
+    return spans, Range(low, likely, high)
