@@ -66,10 +66,16 @@ class Repository:
                 raise NotUsable(
                     f"{shown} is not in a git repository: run `git init` and commit something first"
                 )
+            if "safe.bareRepository" in said:
+                raise NotUsable(
+                    f"{shown} is a bare repository or inside a .git directory: run this in a checkout"
+                )
             raise NotUsable(f"{shown}: git refuses this repository: {said}")
         bare, inside, shallow, git_dir, common = os.fsdecode(done.stdout).split("\n")[:5]
         if bare == "true":
-            raise NotUsable(f"{shown} is a bare repository: run this in a checkout of it")
+            raise NotUsable(
+                f"{shown} is a bare repository or inside a .git directory: run this in a checkout"
+            )
         if inside != "true":
             raise NotUsable(f"{shown} is inside a .git directory: run this in the checkout")
         top = call(["rev-parse", "--path-format=absolute", "--show-toplevel"], cwd=place, environ=environ)

@@ -95,9 +95,10 @@ class GitWorkspaces:
 
     async def reclaim(self) -> tuple[str, ...]:
         """Clear away what a killed process has left of this run; return a line for each piece of work kept."""
-        return await in_background(self._reclaim)
+        return await in_background(self.clear_away)
 
-    def _reclaim(self) -> tuple[str, ...]:
+    def clear_away(self) -> tuple[str, ...]:
+        """`reclaim`, blocking."""
         lines = []
         for name in self.worktrees.names():
             try:
