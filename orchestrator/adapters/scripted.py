@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from orchestrator.adapters.scripted_playing import Call, CallLog, Player
+from orchestrator.adapters.scripted_playing import Barriers, Call, CallLog, Player
 from orchestrator.adapters.scripted_script import Script, load_script, parse_script
 from orchestrator.core.catalogue import Catalogue, Deployment
 from orchestrator.core.domain import ModelAlias, OrchestratorError
@@ -90,7 +90,7 @@ class ScriptedProvider:
 
         async def play() -> None:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            self._stage = Stage(Performance(Player(self._script), self._log))
+            self._stage = Stage(Performance(Player(self._script), self._log, Barriers()))
             await serve(self._stage, listener, stop=self._stop, ready=ready)
 
         asyncio.run(play())
@@ -116,15 +116,17 @@ class ScriptedProvider:
 
         parsed = parse_script(script) if isinstance(script, str) else script
         self._log = CallLog(path=self._log.path)
-        self._playing().performance = Performance(Player(parsed), self._log)
+        self._playing().performance = Performance(Player(parsed), self._log, Barriers())
 
     def release(self, barrier: str, count: int | None = None) -> None:
         """Let `count` held replies go; None opens the barrier for good."""
-        self._playing().barriers.release(barrier, count)
+        self._playing().performance.barriers.release(barrier, count)
 
     def wait_until_held(self, barrier: str, count: int = 1, *, timeout_seconds: float = 30.0) -> bool:
         """Block until `count` replies wait at the barrier (from async code: through `asyncio.to_thread`)."""
-        return self._playing().barriers.wait_until_held(barrier, count, timeout_seconds=timeout_seconds)
+        return self._playing().performance.barriers.wait_until_held(
+            barrier, count, timeout_seconds=timeout_seconds
+        )
 
     def wait_for_calls(self, count: int, *, finished: bool = False, timeout_seconds: float = 30.0) -> bool:
         """Block until `count` calls came in, or came to their end."""

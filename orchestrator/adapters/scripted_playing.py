@@ -5,7 +5,8 @@ from __future__ import annotations
 import fnmatch
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,13 +112,26 @@ class Barriers:
         self._permits: dict[str, int] = {}
         self._waiting: dict[str, list[Callable[[], None]]] = {}
 
-    def hold(self, name: str, event: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
-        """Have `event` (of `loop`) set when the barrier lets this reply go."""
+    @asynccontextmanager
+    async def held_at(self, name: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set when the barrier lets this reply go; leaving the block leaves the barrier."""
+        import asyncio
+
+        event, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def wake() -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(event.set)
 
+        self._arrive(name, wake)
+        try:
+            yield event
+        finally:
+            with self._changed:
+                if wake in self._waiting.get(name, ()):
+                    self._waiting[name].remove(wake)
+
+    def _arrive(self, name: str, wake: Callable[[], None]) -> None:
         with self._changed:
             if name in self._open:
                 wake()

@@ -37,17 +37,18 @@ _NOTHING_LINGERS = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """A script at play and its record: exchanged as one, so that a late reply ends in the record it began in."""
+    """A script at play, its record and barriers: exchanged as one, so that a late reply ends where it began."""
 
     player: Player
     log: CallLog
+    barriers: Barriers
 
 
 class Stage:
-    """What the endpoints share: what is being played, barriers, and the open connections."""
+    """What the endpoints share: what is being played, and the open connections."""
 
     def __init__(self, performance: Performance) -> None:
-        self.performance, self.barriers = performance, Barriers()
+        self.performance = performance
         self.closing = asyncio.Event()
         self.connections: dict[tuple[str, int], asyncio.Transport] = {}
 
@@ -170,7 +171,7 @@ class ModelEndpoint:
         try:
             reply = within_limit(chosen[2], asked.max_tokens)
             used = counted(reply, asked.texts)
-            outcome = await self._play(exchange, call, reply, used, key)
+            outcome = await self._play(exchange, call, reply, used, key, playing.barriers)
         finally:
             playing.log.finished(call, outcome, self.dialect.usage(used) if used.raw is None else used.raw)
 
@@ -179,11 +180,12 @@ class ModelEndpoint:
         await exchange.start(400, {"Content-Type": "application/json"})
         await exchange.end(body)
 
-    async def _play(self, exchange: _Exchange, call: Call, reply: Reply, used: Counted, key: str) -> str:
+    async def _play(
+        self, exchange: _Exchange, call: Call, reply: Reply, used: Counted, key: str, barriers: Barriers
+    ) -> str:
         if reply.barrier is not None:
-            released = asyncio.Event()
-            self.stage.barriers.hold(reply.barrier, released, asyncio.get_running_loop())
-            await exchange.while_connected(released.wait())
+            async with barriers.held_at(reply.barrier) as released:
+                await exchange.while_connected(released.wait())
         if reply.latency_seconds:
             await exchange.while_connected(asyncio.sleep(reply.latency_seconds))
         asked, fault = call.asked, reply.fault
@@ -272,16 +274,16 @@ def application(stage: Stage) -> Starlette:
         count = request.query_params.get("count")
         if count is not None and not count.isdigit():
             return JSONResponse({"error": "count is not a whole number"}, status_code=400)
-        stage.barriers.release(request.path_params["name"], None if count is None else int(count))
-        return JSONResponse(stage.barriers.held())
+        stage.performance.barriers.release(request.path_params["name"], None if count is None else int(count))
+        return JSONResponse(stage.performance.barriers.held())
 
     async def barriers(request: Request) -> Response:
-        return JSONResponse(stage.barriers.held())
+        return JSONResponse(stage.performance.barriers.held())
 
     async def held(request: Request) -> Response:
         name, count = request.path_params["name"], int(request.query_params.get("count", "1"))
-        arrived = await asyncio.to_thread(stage.barriers.wait_until_held, name, count)
-        return JSONResponse(stage.barriers.held(), status_code=200 if arrived else 408)
+        arrived = await asyncio.to_thread(stage.performance.barriers.wait_until_held, name, count)
+        return JSONResponse(stage.performance.barriers.held(), status_code=200 if arrived else 408)
 
     async def count_tokens(request: Request) -> Response:
         body = await request.json()
