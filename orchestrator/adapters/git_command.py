@@ -270,9 +270,12 @@ def _sorted_out(fields: Sequence[str]) -> Drivers:
         users = {key: value for (s, n, key), value in ours.items() if (s, n) == (section, name)}
         executable.add(f"{section}.{name}")
         for key, off in _OFF[section].items():
-            value = users.get(key, off)
-            overrides.append((f"{section}.{name}.{key}", value))
-        if section == "filter" and not users:
+            # An empty `process` turns the other two off as well, so it is set only where it has to be.
+            if key in users or (section, name, key) in theirs or section == "hook":
+                overrides.append((f"{section}.{name}.{key}", users.get(key, off)))
+        if section == "filter" and (
+            not users or ("process" not in users and (section, name, "process") in theirs)
+        ):
             disabled.add(name)
     return Drivers(tuple(overrides), frozenset(disabled), tuple(sorted(executable)))
 

@@ -89,20 +89,25 @@ class _Named:
 
     def __init__(self, touches: Sequence[str] | None) -> None:
         self.anything = touches is None
-        patterns = ["/" + "/".join(segments(pattern)) for pattern in touches or ()]
-        self.spec = pathspec.GitIgnoreSpec.from_lines(patterns)
-        narrow = [pattern for pattern in patterns if pattern.split("/")[1] != "**"]
-        self.narrow = pathspec.GitIgnoreSpec.from_lines(narrow)
+        self.spec = _spec(touches or ())
+        self.patterns = [(set(segments(pattern)), _spec((pattern,))) for pattern in touches or ()]
 
     def allows(self, path: str) -> bool:
         return self.anything or self.spec.match_file(path)
 
     def allows_control(self, path: str) -> bool:
-        """`**` names no control file: it has to be meant."""
-        return self.narrow.match_file(path)
+        """Whether a pattern spells out what makes the file special: `src/**` names no `.gitattributes`."""
+        parts = path.split("/")
+        special = {parts[-1], *(part for part in parts if part in _CONTROL_NAMES)}
+        return any(fixed & special and spec.match_file(path) for fixed, spec in self.patterns)
+
+
+def _spec(patterns: Sequence[str]) -> pathspec.GitIgnoreSpec:
+    return pathspec.GitIgnoreSpec.from_lines("/" + "/".join(segments(pattern)) for pattern in patterns)
 
 
 _CONTROL = pathspec.GitIgnoreSpec.from_lines(CONTROL)
+_CONTROL_NAMES = {pattern.split("/")[0] for pattern in CONTROL}
 
 
 def _faults(change: Change, named: _Named, root: Path) -> Iterator[str]:

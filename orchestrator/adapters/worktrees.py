@@ -255,7 +255,11 @@ class Worktrees:
         """Write the base with these changes as a tree; return its name. Our index then stands at that tree."""
         git = self.watched(name)
         self._need_index(name)
-        listing = b"".join(os.fsencode(change.path) + b"\0" for change in changes)
+        # First what is gone: a file below a directory that became a link is in git's way.
+        gone = b"".join(os.fsencode(change.path) + b"\0" for change in changes if change.deleted)
+        if gone:
+            git.output("update-index", "-z", "--force-remove", "--stdin", stdin=gone)
+        listing = b"".join(os.fsencode(change.path) + b"\0" for change in changes if not change.deleted)
         if listing:
             options = ("--pathspec-from-file=-", "--pathspec-file-nul")
             # --force: what is listed is wanted, also where a directory above it is ignored.
