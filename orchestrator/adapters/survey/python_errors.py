@@ -106,7 +106,7 @@ def open_files(path: str, name: str, function: _Function) -> Iterator[Finding]:
                 closed.add(owner)
         match node:
             case ast.Return(value=ast.expr() as value) | ast.Yield(value=ast.expr() as value):
-                handed_on |= {item.id for item in ast.walk(value) if isinstance(item, ast.Name)}
+                handed_on |= _themselves(value)
             case ast.Call():
                 handed_on |= {item.id for item in node.args if isinstance(item, ast.Name)}
                 handed_on |= {item.value.id for item in node.keywords if isinstance(item.value, ast.Name)}
@@ -130,6 +130,12 @@ def open_files(path: str, name: str, function: _Function) -> Iterator[Finding]:
                 FindingKind.ERROR_HANDLING, "unclosed-file", path, name, call,
                 f"the file `{target}` is opened and never closed", 6,
             )  # fmt: skip
+
+
+def _themselves(value: ast.expr) -> set[str]:
+    """Names whose own value is part of an expression, not only that of their attributes."""
+    owners = {id(node.value) for node in ast.walk(value) if isinstance(node, ast.Attribute)}
+    return {node.id for node in ast.walk(value) if isinstance(node, ast.Name) and id(node) not in owners}
 
 
 def _closed_safely(function: _Function, target: str) -> bool:

@@ -31,8 +31,8 @@ class NeedsModel(OrchestratorError):
 
     def __init__(self, goal: str) -> None:
         super().__init__(
-            f'no model is needed only for goals such as "Improve this application"; {one_line(goal, 80)!r} asks for '
-            "more: set OPENROUTER_API_KEY (or another key that `orchestrator doctor` names) and plan without --offline"
+            f"{one_line(goal, 80)!r} needs a model: without one only goals such as 'Improve this application' can be "
+            "planned; set OPENROUTER_API_KEY, or another key that `orchestrator doctor` names, and plan again"
         )
 
 
