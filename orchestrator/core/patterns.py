@@ -148,13 +148,13 @@ class Shadowed:
 
 def shadowed(rules: Sequence[RoutingRule]) -> list[Shadowed]:
     """Return the plain alternatives that an earlier rule always forestalls."""
-    result = []
-    for index in range(1, len(rules)):
-        earlier = Patterns(rules[:index])
-        for alternative in alternatives(rules[index].pattern):
-            if _PLAIN.fullmatch(alternative) and (hit := earlier.first(alternative)):
-                result.append(Shadowed(index, alternative, hit.index))
-    return result
+    patterns = Patterns(rules)
+    return [
+        Shadowed(index, alternative, hit.index)
+        for index, rule in enumerate(rules)
+        for alternative in alternatives(rule.pattern)
+        if _PLAIN.fullmatch(alternative) and (hit := patterns.first(alternative)) and hit.index < index
+    ]
 
 
 def _any_form(word: str) -> str:
