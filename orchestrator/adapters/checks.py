@@ -1,0 +1,180 @@
+"""The project's own checks as a `Checker`: found, measured once on the base, and run on every attempt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.adapters.baseline import Baseline, BaselineStore, measure
+from orchestrator.adapters.changes import Changes, changes_of, restore
+from orchestrator.adapters.check_runner import CheckRunner, Environment
+from orchestrator.adapters.preparation import Preparation
+from orchestrator.adapters.project_commands import ProjectCommands, project_commands
+from orchestrator.adapters.sandbox import Sandbox
+from orchestrator.adapters.state import cache_directory, digest
+from orchestrator.adapters.static_checks import tests_weakened, unreadable
+from orchestrator.adapters.verification import Verification
+from orchestrator.adapters.workspaces import GitWorkspaces
+from orchestrator.core.domain import Subtask, Verdict
+from orchestrator.core.events import BaselineMeasured
+from orchestrator.core.ports import Clock, Worktree
+from orchestrator.core.verdicts import Evidence, Purpose, judge, purpose_of
+
+if TYPE_CHECKING:
+    from orchestrator.adapters.settings import Settings
+    from orchestrator.core.facts import Command
+
+
+class ProjectChecker:
+    """Judges the attempts of one run; `workspaces.base` is the commit its baseline is taken at."""
+
+    def __init__(
+        self,
+        *,
+        workspaces: GitWorkspaces,
+        settings: Settings,
+        sandbox: Sandbox,
+        clock: Clock,
+        environ: Mapping[str, str],
+    ) -> None:
+        self.workspaces, self.settings, self.sandbox, self.clock = workspaces, settings, sandbox, clock
+        self.environ = environ
+        self.cache = cache_directory(environ)
+        self.runner = CheckRunner(sandbox=sandbox, environ=environ, seconds=settings.check_seconds)
+        self.preparation = Preparation()
+        self._environments: dict[str, Environment] = {}
+        self._commands: ProjectCommands | None = None
+        self._baseline: Baseline | None = None
+        self._once = asyncio.Lock()
+
+    # --- the baseline -----------------------------------------------------------------------------
+
+    async def baseline(self) -> BaselineMeasured:
+        """Run the suite on the base; kept by commit and commands. Says why checks cannot run, when they cannot."""
+        commands = await self.commands()
+        if not commands.suites and not commands.others:
+            return BaselineMeasured(
+                passed=None, can_check=False, reason="no test, lint or build command was found"
+            )
+        baseline = await self._measured()
+        passing, failing = baseline.passing, baseline.failing
+        reason = _why_not(baseline, commands)
+        return BaselineMeasured(
+            passed=None if reason else not failing,
+            tests_passed=len(passing),
+            tests_failed=failing,
+            flaky=baseline.flaky,
+            seconds=baseline.seconds,
+            can_check=not reason,
+            reason=reason,
+        )
+
+    async def commands(self) -> ProjectCommands:
+        """The commands of this project at the base."""
+        if self._commands is None:
+            from orchestrator.adapters.survey import SurveyFailed, survey
+
+            detected: tuple[Command, ...] = ()
+            if not {"test", "type", "lint", "build"} <= self.settings.commands.keys():
+                place = self.cache / "survey"
+                place.mkdir(parents=True, exist_ok=True)
+                try:
+                    found = await survey(
+                        self.workspaces.repository.root,
+                        commit=self.workspaces.base,
+                        cache=place,
+                        environ=self.environ,
+                    )
+                    detected = found.commands
+                except SurveyFailed:
+                    detected = ()
+            self._commands = project_commands(self.settings.commands, detected)
+        return self._commands
+
+    async def _measured(self) -> Baseline:
+        async with self._once:
+            if self._baseline is None:
+                self._baseline = await self._load_or_measure()
+            return self._baseline
+
+    async def _load_or_measure(self) -> Baseline:
+        commands = await self.commands()
+        store = BaselineStore(self.cache / "baselines")
+        key = digest(
+            "baseline",
+            self.workspaces.repository.id,
+            self.workspaces.base,
+            commands.canonical(),
+            self.sandbox.name,
+        )
+        if (kept := store.load(key)) is not None:
+            return kept
+        worktree = await self.workspaces.checkout("baseline.0", self.workspaces.base)
+        try:
+            environment = await self.preparation.prepare(worktree)
+            baseline = await measure(self.runner, commands, worktree=worktree.path, environment=environment)
+        finally:
+            await restore(self.workspaces, worktree, Changes(before={}, after={}))
+            await self.workspaces.remove(worktree)
+        store.save(key, baseline)
+        return baseline
+
+    # --- one attempt ------------------------------------------------------------------------------
+
+    async def prepare(self, worktree: Worktree) -> None:
+        await self._environment(worktree)
+
+    async def _environment(self, worktree: Worktree) -> Environment:
+        if worktree.path not in self._environments:
+            self._environments[worktree.path] = await self.preparation.prepare(worktree)
+        return self._environments[worktree.path]
+
+    async def verify(self, worktree: Worktree, subtask: Subtask, *, full: bool) -> Verdict:
+        """Run what the change may affect (all of it when `full`, or when it is quick) and judge."""
+        purpose = purpose_of(subtask)
+        changes = await changes_of(self.workspaces, worktree)
+        problems = unreadable(changes)
+        weaker, moved = tests_weakened(changes, purpose)
+        caveats: tuple[str, ...] = ()
+        if purpose is Purpose.TESTS:
+            caveats = tuple(str(problem) for problem in weaker)
+        else:
+            problems += weaker
+        if problems:
+            return judge(Evidence(purpose=purpose, faults=problems))
+        verification = Verification(
+            runner=self.runner,
+            commands=await self.commands(),
+            baseline=await self._measured(),
+            workspaces=self.workspaces,
+            worktree=worktree,
+            environment=await self._environment(worktree),
+            prepare=self.preparation.prepare,
+            subtask=subtask,
+            purpose=purpose,
+            changes=changes,
+            moved=moved,
+            full=full,
+        )
+        try:
+            evidence = await verification.gather()
+        finally:
+            # What checks leave behind is no part of the work.
+            await restore(self.workspaces, worktree, changes)
+        return judge(replace(evidence, caveats=(*caveats, *evidence.caveats)))
+
+
+def _why_not(baseline: Baseline, commands: ProjectCommands) -> str:
+    """Why nothing can be judged by the tests; empty when it can. Lint or types alone are checks too."""
+    if not commands.suites or baseline.passing:
+        return ""
+    if any(baseline.exits.get(other.name) == 0 for other in commands.others):
+        return ""
+    suite = commands.suites[0]
+    if suite.name in baseline.absent:
+        return f"{suite.argv[0]} is not installed"
+    said = [line.strip() for line in baseline.said.get(suite.name, "").splitlines() if line.strip()]
+    last = said[-1] if said else "it names none"
+    return f"no test passes on the commit it starts from: `{' '.join(suite.argv)}` says: {last[:160]}"
