@@ -20,7 +20,7 @@ from orchestrator.adapters.models import (
 )
 from orchestrator.adapters.models_failures import CallFailure, FailureKind
 from orchestrator.core.catalogue import Catalogue, Deployment
-from orchestrator.core.money import ZERO, Usage, Usd, bill, worst_case
+from orchestrator.core.money import ZERO, Usd, bill, worst_case
 from orchestrator.core.ports import (
     Clock,
     Flag,
@@ -66,7 +66,7 @@ class _Turn:
     seconds_left: float
     bill: Usd = ZERO
     calls: int = 0
-    flags: list[Flag] = field(default_factory=list)
+    flags: tuple[Flag, ...] = ()
     failures: list[str] = field(default_factory=list)
     kinds: list[FailureKind] = field(default_factory=list)
     given_up: set[int] = field(default_factory=set)
@@ -117,7 +117,7 @@ class MeteredModel:
             deployment = pool[place]
             limits = self._limits_of(deployment)
             async with limits.slot:
-                result = await self._metered(deployment, limits, turn)
+                result = await self._metered(deployment, turn)
             if isinstance(result, ModelReply):
                 return result
             self._after(result, place, pool, limits, turn)
@@ -135,8 +135,24 @@ class MeteredModel:
         return self._limits[name]
 
     async def _next(self, pool: tuple[Deployment, ...], turn: _Turn) -> int:
-        """The first deployment that is free now, else the one that is soonest, waited for."""
-        now = self._clock.monotonic()
+        """The first deployment that is free now, else the one that is soonest, waited for. Counts the request."""
+        while True:
+            now = self._clock.monotonic()
+            wait, place = self._soonest(pool, turn, now)
+            if wait >= turn.seconds_left:
+                turn.failures.append(
+                    f"{pool[place].model} is free again in {wait:.0f} s, "
+                    f"but {max(turn.seconds_left, 0.0):.0f} s are left"
+                )
+                raise self._failed(turn)
+            if wait <= 0:
+                # Nothing is awaited between the look and the count: of many at once, only as many as fit go on.
+                self._limits_of(pool[place]).start(now, self._tokens(pool[place], turn))
+                return place
+            turn.seconds_left -= wait
+            await self._sleep(wait)
+
+    def _soonest(self, pool: tuple[Deployment, ...], turn: _Turn, now: float) -> tuple[float, int]:
         waits: list[tuple[float, int]] = []
         for place, deployment in enumerate(pool):
             if place in turn.given_up:
@@ -150,16 +166,7 @@ class MeteredModel:
                 waits.append((wait, place))
         if not waits:
             raise self._failed(turn)
-        wait, place = min(waits)
-        if wait >= turn.seconds_left:
-            turn.failures.append(
-                f"{pool[place].model} is free again in {wait:.0f} s, but {max(turn.seconds_left, 0.0):.0f} s are left"
-            )
-            raise self._failed(turn)
-        if wait > 0:
-            turn.seconds_left -= wait
-            await self._sleep(wait)
-        return place
+        return min(waits)
 
     def _tokens(self, deployment: Deployment, turn: _Turn) -> int:
         return _input_bound(deployment, turn) + _output_limit(deployment, turn)
@@ -214,9 +221,7 @@ class MeteredModel:
 
     # --- one call under one hold ------------------------------------------------------------------
 
-    async def _metered(
-        self, deployment: Deployment, limits: DeploymentLimits, turn: _Turn
-    ) -> ModelReply | CallFailure:
+    async def _metered(self, deployment: Deployment, turn: _Turn) -> ModelReply | CallFailure:
         request = turn.request
         input_bound, max_output = _input_bound(deployment, turn), _output_limit(deployment, turn)
         amount = worst_case(deployment.price, input_tokens=input_bound, max_output_tokens=max_output)
@@ -225,7 +230,6 @@ class MeteredModel:
         except ModelUnavailable as stopped:
             return CallFailure(kind=FailureKind.MISCONFIGURED, unprocessed=True, message=str(stopped))
         progress, started = CallProgress(), self._clock.monotonic()
-        limits.start(started, input_bound + max_output)
         call = CallRequest(
             messages=request.messages,
             max_output_tokens=max_output,
@@ -245,37 +249,14 @@ class MeteredModel:
         if isinstance(result, CallFailure) and result.unprocessed:
             await _despite_cancellation(self._ledger.release(hold, reason=result.message))
             return result
-        if isinstance(result, CallFailure):
-            charge, flags = self._charge(deployment, amount, result.usage, "", None, result.flags)
-            turn.bill += await _despite_cancellation(
-                self._ledger.settle(hold, bill=charge, usage=result.usage, flags=flags)
-            )
-            turn.flags += flags
-            return result
-        return await self._settled(deployment, hold, amount, result, turn)
-
-    async def _settled(
-        self, deployment: Deployment, hold: int, amount: Usd, answer: Answer, turn: _Turn
-    ) -> ModelReply:
-        charge, flags = self._charge(
-            deployment, amount, answer.usage, answer.answered_by, answer.stated_cost, answer.flags
-        )
+        charge, flags = self._charge(deployment, amount, result)
         turn.bill += await _despite_cancellation(
             self._ledger.settle(
-                hold, bill=charge, usage=answer.usage, answered_by=answer.answered_by, flags=flags
+                hold, bill=charge, usage=result.usage, answered_by=result.answered_by, flags=flags
             )
         )
-        return ModelReply(
-            text=answer.text,
-            model=turn.request.model,
-            answered_by=answer.answered_by,
-            vendor=deployment.vendor,
-            usage=answer.usage,
-            bill=turn.bill,
-            flags=tuple(dict.fromkeys((*turn.flags, *flags))),
-            finish_reason=answer.finish_reason,
-            calls=turn.calls,
-        )
+        turn.flags = (*turn.flags, *flags)
+        return result if isinstance(result, CallFailure) else _reply(deployment, result, turn)
 
     async def _reserve(self, deployment: Deployment, amount: Usd, request: ModelRequest) -> int:
         hold = HoldRequest(
@@ -310,28 +291,35 @@ class MeteredModel:
             await self._ledger.release(hold, reason="cancelled before the request left")
 
     def _charge(
-        self,
-        deployment: Deployment,
-        amount: Usd,
-        usage: Usage | None,
-        answered_by: str,
-        stated: Usd | None,
-        flags: tuple[Flag, ...],
+        self, deployment: Deployment, amount: Usd, result: Answer | CallFailure
     ) -> tuple[Usd | None, tuple[Flag, ...]]:
         """What a processed call costs (None: unknown, the hold), never less than any of the prices that may apply."""
-        charges = [] if stated is None else [stated]
-        if usage is not None:
-            charges.append(bill(deployment.price, usage))
-        if answered_by and not is_same_model(deployment, answered_by):
+        usage, flags, stated = result.usage, result.flags, result.stated_cost
+        other = bool(result.answered_by) and not is_same_model(deployment, result.answered_by)
+        if other:
             flags = (*flags, Flag.OTHER_MODEL)
-            if usage is not None:
-                others = prices_of(answered_by, self._catalogue, _price_map())
-                charges += [bill(price, usage) for price in others]
         if usage is None:
             # What is stated above the hold is believed; below it, the hold stands for what is not known.
             return (stated, (*flags, Flag.OVERRUN)) if stated and stated > amount else (None, flags)
-        charge = max(charges)
+        charge = max(bill(deployment.price, usage), stated or ZERO)
+        if other:
+            prices = prices_of(result.answered_by, self._catalogue, _price_map())
+            charge = max([charge, *(bill(price, usage) for price in prices)])
         return charge, ((*flags, Flag.OVERRUN) if charge > amount else flags)
+
+
+def _reply(deployment: Deployment, answer: Answer, turn: _Turn) -> ModelReply:
+    return ModelReply(
+        text=answer.text,
+        model=turn.request.model,
+        answered_by=answer.answered_by,
+        vendor=deployment.vendor,
+        usage=answer.usage,
+        bill=turn.bill,
+        flags=tuple(dict.fromkeys(turn.flags)),
+        finish_reason=answer.finish_reason,
+        calls=turn.calls,
+    )
 
 
 def _input_bound(deployment: Deployment, turn: _Turn) -> int:

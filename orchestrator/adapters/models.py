@@ -167,6 +167,8 @@ class ModelCalls:
             ),
             usage=usage,
             flags=flags,
+            answered_by=said.answered_by if whole else "",
+            stated_cost=said.cost if whole else None,
         )
 
     def _shown(self, deployment: Deployment, message: str) -> str:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from orchestrator.adapters.models_usage import documents
-from orchestrator.core.money import Usage
+from orchestrator.core.money import Usage, Usd
 from orchestrator.core.ports import Flag
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class CallFailure:
     """A call without a usable reply.
 
     `unprocessed` is true only when the request provably never left or was refused before any work: then nothing
-    can have been billed. `usage` is what a broken reply still stated. `message` is one safe, scrubbed line.
+    can have been billed. `usage`, `answered_by` and `stated_cost` are what a whole but unreadable reply still said.
+    `message` is one safe, scrubbed line.
     """
 
     kind: FailureKind
@@ -49,6 +50,8 @@ class CallFailure:
     retry_after_seconds: float | None = None
     usage: Usage | None = None
     flags: tuple[Flag, ...] = ()
+    answered_by: str = ""
+    stated_cost: Usd | None = None
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now_epoch_seconds: float) -> float | None:

@@ -549,6 +549,22 @@ async def test_cancelling_the_wait_for_room_leaves_no_hold(
     assert provider.calls == ()
 
 
+@pytest.mark.parametrize("steps", range(0, 60, 3))
+async def test_wherever_a_call_is_cancelled_its_hold_is_resolved(
+    provider: ScriptedProvider, ledger: RecordingLedger, steps: int
+):
+    provider.play("rules: [{text: late, barrier: gate}]")
+    call = asyncio.create_task(metered(catalogue(deployment(provider.url)), ledger).complete(request()))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert "open" not in ledger.states
+    # What came to the provider was charged; what is released never left.
+    assert len(provider.calls) <= ledger.states.count("settled")
+
+
 # --- limits -------------------------------------------------------------------------------------
 
 
@@ -559,6 +575,18 @@ async def test_requests_per_minute_are_kept(provider: ScriptedProvider, ledger: 
     for _ in range(3):
         await model.complete(request())
     assert clock.slept == [60.0]
+
+
+async def test_requests_per_minute_are_kept_by_many_at_once(
+    provider: ScriptedProvider, ledger: RecordingLedger
+):
+    provider.play(HELLO)
+    clock = StoppedClock()
+    model = metered(catalogue(deployment(provider.url, requests_per_minute=2)), ledger, clock)
+    await asyncio.gather(*(model.complete(request()) for _ in range(6)))
+    # Two at once, and each pair a minute after the one before.
+    assert clock.seconds >= 120.0
+    assert len(provider.calls) == 6
 
 
 async def test_tokens_per_minute_send_a_request_elsewhere(
@@ -685,22 +713,6 @@ async def test_no_form_of_the_key_comes_back_in_an_error_or_in_the_ledger(
     assert not [form for form in forms if form in everything or form.rstrip("=")[4:-4] in everything]
     assert failed.value.__cause__ is None
     assert failed.value.__context__ is None
-
-
-# --- local models -------------------------------------------------------------------------------
-
-
-async def test_a_prompt_that_a_local_model_would_cut_is_refused_before_anything_is_sent(
-    provider: ScriptedProvider, ledger: RecordingLedger
-):
-    provider.play(HELLO)
-    place = replace(
-        deployment(provider.url, model="ollama_chat/llama3", max_input_tokens=2048), key_variable=None
-    )
-    with pytest.raises(CallRefused, match="its context holds 2048"):
-        await metered(catalogue(place), ledger).complete(request("x" * 2000))
-    assert ledger.states == ["released"]
-    assert provider.calls == ()
 
 
 async def test_messages_keep_their_roles_and_order(provider: ScriptedProvider, ledger: RecordingLedger):
