@@ -66,15 +66,17 @@ def _left(home: Home) -> Usd:
 
 
 def _amount(text: str) -> Usd:
-    from orchestrator.core.money import Usd
+    """An amount that may be left: nothing is one, too."""
+    from orchestrator.core.money import ZERO, Usd
     from orchestrator.core.text import one_line
 
     try:
-        return Usd.of(text)
+        amount = Usd.of(text)
+        if amount >= ZERO:
+            return amount
     except ValueError:
-        raise typer.BadParameter(
-            f"{one_line(text, 40)!r} is no amount of dollars such as 1.20", param_hint="--remaining"
-        ) from None
+        pass
+    raise typer.BadParameter(f"--remaining: {one_line(text, 40)!r} is no amount of dollars such as 1.20")
 
 
 def _as_json(decision: Route | Refusal, notes: list[str]) -> dict[str, object]:
