@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator import __version__
+from orchestrator.adapters import acceptance
 from orchestrator.adapters.checks import ProjectChecker
 from orchestrator.adapters.engine import LocalEngine
 from orchestrator.adapters.executors.edit import EditExecutor
@@ -20,7 +21,7 @@ from orchestrator.adapters.executors.tool import ToolExecutor
 from orchestrator.adapters.metering import MeteredModel
 from orchestrator.adapters.outcomes import OutcomeFiles
 from orchestrator.adapters.run_lock import RunLock
-from orchestrator.adapters.sandbox import Sandbox
+from orchestrator.adapters.sandbox import Kind, Sandbox
 from orchestrator.adapters.state import attempt_directory
 from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.core.catalogue import RoutingTable
@@ -36,6 +37,7 @@ from orchestrator.core.domain import (
     Refusal,
     Route,
     RunId,
+    State,
     Subtask,
     SubtaskId,
 )
@@ -46,9 +48,11 @@ from orchestrator.core.events import (
     RunResumed,
     RunStarted,
     SelectionChanged,
+    SubtaskLanded,
+    SubtaskUndone,
 )
 from orchestrator.core.money import ZERO, Usd
-from orchestrator.core.ports import Assignment
+from orchestrator.core.ports import Assignment, Conflict
 from orchestrator.core.routing import Request, edit_needs, route
 from orchestrator.execution import Execution, RunScope
 from orchestrator.runner import Ending, Runner
@@ -63,8 +67,9 @@ class ChecksCannotRun(OrchestratorError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """What the user chose for a run. None leaves it to the settings."""
+    """What the user chose for a run. None leaves it to the settings; `run` is given when it was paid under already."""
 
+    run: RunId | None = None
     budget: Usd | None = None
     model: ModelAlias | None = None
     only: tuple[SubtaskId, ...] | None = None
@@ -84,7 +89,7 @@ def new_run_id(clock: SystemClock) -> RunId:
 
 def start(home: Home, plan: Plan, choices: Choices, watch: Callable[[Event], None]) -> tuple[RunId, Ending]:
     """Run `plan` from the repository's HEAD until nothing more can be done. Raises before anything is spent."""
-    run = new_run_id(home.clock)
+    run = choices.run or new_run_id(home.clock)
     settings = home.settings
     with ModelAccess.open(home) as access:
         started = RunStarted(
@@ -132,6 +137,73 @@ def resume(
         return asyncio.run(_drive(home, access, started, events, opening, watch))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenBack:
+    """What `undo` did: the run branch's new tip, the dependents that went too, what the checks said after it."""
+
+    commit: str
+    reopened: tuple[SubtaskId, ...]
+    checked: str
+
+
+def undo(home: Home, run: RunId, subtask: SubtaskId, *, note: str, retry: bool) -> TakenBack:
+    """Revert a landed subtask on the run branch; dependents whose commits build on it are reverted and reopened."""
+    events = list(home.store.events(run))
+    if not events or not isinstance(events[0], RunStarted):
+        raise OrchestratorError(f"no run {run}: `orchestrator runs` lists them")
+    return asyncio.run(_undo(home, events[0], events, subtask, note=note, retry=retry))
+
+
+async def _undo(
+    home: Home, started: RunStarted, events: Sequence[Event], subtask: SubtaskId, *, note: str, retry: bool
+) -> TakenBack:
+    run = RunId(started.run)
+    with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
+        workspaces = GitWorkspaces(home.git, run=run, base=started.base_commit, state=home.state)
+        checker = _checker(home, workspaces, started)
+        dispatch = Dispatch.of(started, tier_models=home.settings.table.tier_models)
+        dispatch.replay(events[1:])
+        reopened: list[SubtaskId] = []
+        try:
+            undone = await acceptance.undo(workspaces, subtask, note=note)
+        except Conflict:
+            reopened = _landed_dependents(dispatch, events, subtask)
+            if not reopened:
+                raise
+            for dependent in reopened:
+                taken = await acceptance.undo(workspaces, dependent, note=f"builds on {subtask}")
+                await workspaces.advance(taken.commit, expected=taken.expected)
+                await workspaces.remove(taken.worktree)
+            undone = await acceptance.undo(workspaces, subtask, note=note)
+        await checker.prepare(undone.worktree)
+        verdict = await checker.verify(undone.worktree, dispatch.subtask(subtask), full=True)
+        await workspaces.advance(undone.commit, expected=undone.expected)
+        await workspaces.remove(undone.worktree)
+        event = SubtaskUndone(
+            subtask=subtask,
+            commit=undone.commit,
+            reopened=tuple(reopened),
+            note=note,
+            retry=retry,
+            at=home.clock.now(),
+        )
+        await home.store.append(run, [event])
+    failed = [check.name for check in verdict.checks if check.passed is False]
+    checked = f"the checks fail without it: {', '.join(failed)}" if failed else "the rest passes its checks"
+    return TakenBack(commit=undone.commit, reopened=tuple(reopened), checked=checked)
+
+
+def _landed_dependents(dispatch: Dispatch, events: Sequence[Event], subtask: SubtaskId) -> list[SubtaskId]:
+    """The subtasks that landed on top of `subtask` and depend on it, the last to land first."""
+    landed = [event.attempt.subtask for event in events if isinstance(event, SubtaskLanded) and event.commit]
+    above = {subtask}
+    for other in landed:
+        if set(dispatch.subtask(other).depends_on) & above:
+            above.add(other)
+    succeeded = [other for other in landed if dispatch.state(other) is State.SUCCEEDED]
+    return [other for other in reversed(list(dict.fromkeys(succeeded))) if other in above - {subtask}]
+
+
 async def _drive(
     home: Home,
     access: ModelAccess,
@@ -161,6 +233,16 @@ async def _drive(
                 return await runner.run([*opening, *said])
 
 
+def _checker(home: Home, workspaces: GitWorkspaces, started: RunStarted) -> ProjectChecker:
+    return ProjectChecker(
+        workspaces=workspaces,
+        settings=home.settings,
+        sandbox=Sandbox.probe(wanted=started.sandbox != Kind.NONE),
+        clock=home.clock,
+        environ=home.environ,
+    )
+
+
 @contextlib.asynccontextmanager
 async def _parts(
     home: Home, access: ModelAccess, started: RunStarted, watch: Callable[[Event], None]
@@ -168,10 +250,7 @@ async def _parts(
     run, settings, clock = RunId(started.run), home.settings, home.clock
     plan, store = started.plan, home.store
     workspaces = GitWorkspaces(home.git, run=run, base=started.base_commit, state=home.state)
-    sandbox = Sandbox.probe(wanted=started.sandbox not in ("", "none"))
-    checker = ProjectChecker(
-        workspaces=workspaces, settings=settings, sandbox=sandbox, clock=clock, environ=home.environ
-    )
+    checker = _checker(home, workspaces, started)
     model = MeteredModel(
         catalogue=access.table.catalogue,
         ledger=store,
@@ -186,7 +265,8 @@ async def _parts(
         return await workspaces.files(worktree)
 
     async def charged(attempt: AttemptId) -> Usd:
-        return store.charged(run, attempt)
+        entries = store.entries(run, attempt=attempt)
+        return Usd(sum(entry.counted.nano for entry in entries))
 
     async def smart_cap(assignment: Assignment) -> Usd | None:
         smart = access.table.tier_models.get("smart")
@@ -210,7 +290,7 @@ async def _parts(
         checker=checker,
         executors={
             ExecutorName.EDIT: EditExecutor(model=model, list_files=list_files, denied=settings.deny_files),
-            ExecutorName.TOOL: ToolExecutor(settings=settings, sandbox=sandbox, environ=home.environ),
+            ExecutorName.TOOL: ToolExecutor(settings=settings, sandbox=checker.sandbox, environ=home.environ),
         },
         outcomes=outcomes,
         clock=clock,

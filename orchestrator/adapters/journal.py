@@ -17,7 +17,7 @@ from orchestrator.adapters.records import Records, RunSpan
 from orchestrator.adapters.room import Room
 from orchestrator.adapters.writer import Operation, Writer
 from orchestrator.core.catalogue import AlertAction, BudgetRules
-from orchestrator.core.domain import OrchestratorError, RunId
+from orchestrator.core.domain import AttemptId, OrchestratorError, RunId
 from orchestrator.core.events import Event, to_record
 from orchestrator.core.ledger import Entry, RaisedAlert, Status, Wait
 from orchestrator.core.money import Usage, Usd
@@ -203,9 +203,11 @@ class Store:
 
     # --- looking and putting right --------------------------------------------------------------
 
-    def entries(self, run: RunId | None = None, since: float | None = None) -> tuple[Entry, ...]:
+    def entries(
+        self, run: RunId | None = None, since: float | None = None, *, attempt: AttemptId | None = None
+    ) -> tuple[Entry, ...]:
         """All holds with what became of them, oldest first; `since` is in seconds since 1970."""
-        return self._records.entries(run=run, since=since)
+        return self._records.entries(run=run, since=since, attempt=None if attempt is None else str(attempt))
 
     def open_holds(self) -> tuple[Entry, ...]:
         """The holds that have not resolved: open calls, and the ambiguous ones of crashed processes."""

@@ -120,13 +120,18 @@ class Records:
 
     # --- the ledger -----------------------------------------------------------------------------
 
-    def entries(self, *, run: str | None = None, since: float | None = None) -> tuple[Entry, ...]:
+    def entries(
+        self, *, run: str | None = None, since: float | None = None, attempt: str | None = None
+    ) -> tuple[Entry, ...]:
         """All holds with what became of them, oldest first; `since` is in seconds since 1970."""
         conditions: list[str] = []
         values: list[object] = []
         if run is not None:
             conditions.append("h.run = ?")
             values.append(run)
+        if attempt is not None:
+            conditions.append("h.attempt = ?")
+            values.append(attempt)
         if since is not None:
             conditions.append("h.at >= ?")
             values.append(int(since * MICROSECONDS))

@@ -255,6 +255,16 @@ class Entry:
     reason: str = ""
     reconciled: bool = False
 
+    @property
+    def counted(self) -> Usd:
+        """What counts against the budget: the charge, or the whole hold while it is unresolved."""
+        match self.state:
+            case HoldState.RELEASED:
+                return ZERO
+            case HoldState.SETTLED:
+                return self.charged or ZERO
+        return self.amount
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:

@@ -182,7 +182,7 @@ def build_report(
         budget=seen.budget,
         spent=_sum(entry.charged or ZERO for entry in entries if entry.state is HoldState.SETTLED),
         held=_sum(entry.amount for entry in entries if entry.state in (HoldState.OPEN, HoldState.AMBIGUOUS)),
-        planning=_sum(_charge(entry) for entry in entries if entry.purpose == PLANNING),
+        planning=_sum(entry.counted for entry in entries if entry.purpose == PLANNING),
         subtasks=rows,
         tiers=_tier_shares(rows),
         models=_model_shares(rows, entries),
@@ -249,21 +249,11 @@ def _gather(events: Iterable[Event]) -> _Gathered:
     return seen
 
 
-def _charge(entry: Entry) -> Usd:
-    """What counts against the budget for this hold: its charge, or all of it while it is unresolved."""
-    match entry.state:
-        case HoldState.RELEASED:
-            return ZERO
-        case HoldState.SETTLED:
-            return entry.charged or ZERO
-    return entry.amount
-
-
 def _charged(entries: Iterable[Entry]) -> dict[str, Usd]:
     total: dict[str, Usd] = {}
     for entry in entries:
         if entry.attempt is not None:
-            total[entry.attempt] = total.get(entry.attempt, ZERO) + _charge(entry)
+            total[entry.attempt] = total.get(entry.attempt, ZERO) + entry.counted
     return total
 
 
@@ -338,7 +328,7 @@ def _model_shares(rows: Iterable[SubtaskRow], entries: Iterable[Entry]) -> tuple
             before = shares.get(entry.model, Share(name=entry.model))
             shares[entry.model] = replace(
                 before,
-                bill=before.bill + _charge(entry),
+                bill=before.bill + entry.counted,
                 calls=before.calls + 1,
                 input_tokens=before.input_tokens + (entry.input_tokens or 0),
                 output_tokens=before.output_tokens + (entry.output_tokens or 0),
@@ -372,6 +362,6 @@ def _last_usage(row: SubtaskRow) -> Usage | None:
 def _flags(entries: Iterable[Entry]) -> Iterable[str]:
     for entry in entries:
         for flag in entry.flags:
-            yield f"{entry.what}: {flag} (charged {_charge(entry)})"
+            yield f"{entry.what}: {flag} (charged {entry.counted})"
         if entry.state is HoldState.AMBIGUOUS:
             yield f"{entry.what}: cut off, its hold of {entry.amount} stays charged until `budget reconcile`"
