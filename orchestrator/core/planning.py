@@ -8,7 +8,7 @@ which comes first; for drafts without an author to ask, the order of the list de
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,6 +61,7 @@ __all__ = [
     "plan_to_json",
     "slug",
     "topological_order",
+    "with_finished",
 ]
 
 MODEL_PLANNER = "model"
@@ -266,6 +267,38 @@ def _ordered(
     if len(edges) > len(shown):
         shown.append(f"{len(edges) - len(shown)} more subtasks wait for one that changes the same file")
     return subtasks, shown
+
+
+def with_finished(plan: Plan, finished: Sequence[Subtask], *, taken: Collection[str]) -> Plan:
+    """Return `plan` behind what is already done, its ids moved away from those in `taken`, which were used before.
+
+    A new subtask that changes a file of a finished one waits for it, which it does not notice: it is done.
+    """
+    ids = {*taken, *(subtask.id for subtask in finished)}
+    renamed: dict[str, SubtaskId] = {}
+    for subtask in plan.subtasks:
+        name, number = str(subtask.id), 2
+        while name in ids:
+            name, number = f"{subtask.id}-{number}", number + 1
+        ids.add(name)
+        renamed[subtask.id] = SubtaskId(name)
+    new = [
+        replace(
+            subtask,
+            id=renamed[subtask.id],
+            depends_on=tuple(renamed[name] for name in subtask.depends_on),
+        )
+        for subtask in plan.subtasks
+    ]
+    names = {subtask.id for subtask in finished}
+    done = [
+        replace(subtask, depends_on=tuple(name for name in subtask.depends_on if name in names))
+        for subtask in finished
+    ]
+    problems = Problems()
+    subtasks, _ = _ordered([*done, *new], problems, FILE_LIMITS)
+    problems.raise_any()
+    return replace(plan, subtasks=tuple(subtasks))
 
 
 # --- questions to a plan ------------------------------------------------------------------------

@@ -1,0 +1,446 @@
+"""Asks a model for a plan: its price first, then the question, then what is wrong with the answer, a bounded number
+of times. What comes out has gone through the compiler, or nothing does.
+
+Context shrinks until the call fits its share of the budget. Every call is held, billed and capped like any other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from orchestrator.core.catalogue import Catalogue
+from orchestrator.core.domain import (
+    DecidedBy,
+    ModelAlias,
+    OrchestratorError,
+    Plan,
+    Problem,
+    Provenance,
+    RunId,
+    Subtask,
+    SubtaskId,
+)
+from orchestrator.core.money import ZERO, Usd
+from orchestrator.core.planning import (
+    MODEL_LIMITS,
+    MODEL_PLANNER,
+    InvalidPlan,
+    compile_plan,
+    plan_from_json,
+    plan_to_json,
+    with_finished,
+)
+from orchestrator.core.ports import BudgetExceeded, Flag, Message, Model, ModelReply, ModelRequest
+from orchestrator.core.standards import Standard
+from orchestrator.core.text import one_line
+
+MAX_REPAIRS = 2
+PLANNING_SECONDS = 600.0
+_MAX_ECHO_CHARACTERS = 60_000
+
+
+class File(Protocol):
+    """A file as the prompt shows it; `part` says which lines when it is not the whole."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def part(self) -> str: ...
+
+
+class PlanCache(Protocol):
+    """Plans by the digest of the question that led to them."""
+
+    def get(self, key: str) -> str | None: ...
+
+    def put(self, key: str, document: str) -> None: ...
+
+
+class PlanningTooDear(OrchestratorError):
+    """Not even the smallest question fits the share of the budget that planning may use. Nothing was called."""
+
+    exit_code = 3
+
+    def __init__(self, *, needs: Usd, cap: Usd, model: ModelAlias) -> None:
+        self.needs, self.cap = needs, cap
+        super().__init__(
+            f"planning may cost up to {needs.rounded()} on {model}, but its share of the budget is {cap.rounded()}: "
+            f"raise --budget or `planning_share`, or plan with --offline"
+        )
+
+
+class PlanNotUsable(InvalidPlan):
+    """No reply of the planner could be made into a plan; `bill` is what the tries cost."""
+
+    def __init__(self, problems: Sequence[Problem], *, bill: Usd, calls: int, kept: str) -> None:
+        self.bill, self.calls = bill, calls
+        super().__init__(problems)
+        where = f"; the last reply is kept in {kept}" if kept else ""
+        self.args = (
+            f"the planner's reply is not a plan after {calls} call{'s' if calls > 1 else ''} ({bill.rounded()} spent), "
+            f"try again or plan with --offline{where}:\n{self}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """What a plan is wanted for. `facts` is the survey as text, `lines` the repository's files with their lengths.
+
+    `current` with `remark` or `answers` asks for a changed plan; `finished` and `failed` for what is left of one.
+    """
+
+    goal: str
+    standard: Standard
+    instructions: str
+    schema: Mapping[str, object]
+    made_from: Provenance
+    facts: Callable[[int], str]
+    commands: tuple[str, ...] = ()
+    limit: int = 8
+    lines: Mapping[str, int] | None = None
+    current: Plan | None = None
+    remark: str = ""
+    answers: tuple[tuple[str, str], ...] = ()
+    finished: tuple[SubtaskId, ...] = ()
+    failed: tuple[tuple[SubtaskId, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, and how it came about: dollars, calls, the files that were sent and to whom; all zero from the cache."""
+
+    plan: Plan
+    bill: Usd = ZERO
+    calls: int = 0
+    files: tuple[str, ...] = ()
+    vendor: str = ""
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """How much a question may hold: bytes of files, lines of facts, tokens of answer, and whether it has the schema."""
+
+    file_bytes: int
+    fact_lines: int
+    output_tokens: int
+    schema: bool = True
+
+
+# From generous to the least that can still give a plan. Less context before refusing.
+_SIZES = (
+    _Size(96_000, 120, 12_000),
+    _Size(64_000, 120, 10_000),
+    _Size(48_000, 80, 8_000),
+    _Size(32_000, 80, 8_000),
+    _Size(24_000, 60, 6_000),
+    _Size(16_000, 60, 5_000),
+    _Size(8_000, 40, 4_000),
+    _Size(4_000, 30, 3_000, schema=False),
+    _Size(0, 30, 3_000, schema=False),
+    _Size(0, 20, 2_000, schema=False),
+    _Size(0, 10, 1_500, schema=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    messages: tuple[Message, ...]
+    files: tuple[str, ...]
+    schema: Mapping[str, object] | None
+    output_tokens: int
+
+
+@dataclass(slots=True)
+class _Tab:
+    """What planning has cost so far, within what it may cost."""
+
+    cap: Usd
+    bill: Usd = ZERO
+    calls: int = 0
+    vendor: str = ""
+    files: tuple[str, ...] = ()
+
+    @property
+    def left(self) -> Usd:
+        return self.cap - self.bill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """Makes plans with the model `alias`. `say` tells the user a line; `keep` stores a reply that was not usable.
+
+    `render(template, **values)` fills a prompt, `bound(messages, schema)` counts its tokens from above, `pack(bytes)`
+    chooses the most relevant files that may be sent, `digest(*parts)` names a question.
+    """
+
+    model: Model
+    catalogue: Catalogue
+    alias: ModelAlias
+    render: Callable[..., str]
+    bound: Callable[[Sequence[Message], Mapping[str, object] | None], int]
+    pack: Callable[[int], Sequence[File]]
+    digest: Callable[..., str]
+    cache: PlanCache
+    say: Callable[[str], None]
+    keep: Callable[[str], str]
+    run: RunId | None = None
+    deadline_seconds: float = PLANNING_SECONDS
+    _sizes: tuple[_Size, ...] = field(default=_SIZES, repr=False)
+
+    async def plan(self, brief: Brief, *, cap: Usd, fresh: bool = False) -> Planned:
+        """Return a compiled plan for at most `cap` dollars. `fresh` asks the model even when the cache has an answer.
+
+        Raises PlanningTooDear, PlanNotUsable, and what the model raises (BudgetExceeded, ModelUnavailable ...).
+        """
+        question, worst = self._question(brief, cap)
+        key = self._key(question, brief)
+        if not fresh and (document := self.cache.get(key)) is not None:
+            try:
+                plan = plan_from_json(document)
+            except InvalidPlan:
+                self.say("the cached plan is damaged and is made again")
+            else:
+                self.say("planning: $0.00, the same question was answered before (--fresh asks again)")
+                return Planned(plan=self._finished(brief, plan), cached=True)
+        count = len(question.files)
+        self.say(
+            f"planning: at most {worst.rounded()} ({self.alias}, {count} file{'s' if count != 1 else ''} of context)"
+        )
+        tab = _Tab(cap, files=question.files)
+        plan, messages = await self._ask(question, brief, tab)
+        plan = await self._expand(question, messages, brief, plan, tab)
+        sent = _sent(tab)
+        plan = replace(plan, notes=(*plan.notes, *([sent] if sent else [])))
+        self.cache.put(key, plan_to_json(plan))
+        return Planned(
+            plan=self._finished(brief, plan),
+            bill=tab.bill,
+            calls=tab.calls,
+            files=tab.files,
+            vendor=tab.vendor,
+        )
+
+    def worst_case(self, brief: Brief, *, cap: Usd) -> Usd:
+        """The most the first call can cost. Raises PlanningTooDear."""
+        return self._question(brief, cap)[1]
+
+    # --- the question ---------------------------------------------------------------------------
+
+    def _question(self, brief: Brief, cap: Usd) -> tuple[_Question, Usd]:
+        """The largest question whose worst case fits the cap."""
+        pool = self.catalogue.pool(self.alias)
+        limits = [item.max_output_tokens for item in pool]
+        context = [item.max_input_tokens for item in pool if item.max_input_tokens is not None]
+        worst = ZERO
+        for size in self._sizes:
+            question = self._written(brief, size, min([size.output_tokens, *limits]))
+            tokens = self.bound(question.messages, question.schema)
+            if context and tokens > min(context):
+                continue
+            worst = self._price(tokens, question.output_tokens)
+            if worst <= cap:
+                return question, worst
+        raise PlanningTooDear(needs=worst, cap=cap, model=self.alias)
+
+    def _price(self, input_tokens: int, output_tokens: int) -> Usd:
+        if not self.catalogue.pool(self.alias):
+            # Without a usable deployment the call itself says what is missing.
+            return ZERO
+        return self.catalogue.worst_case(
+            self.alias, input_tokens=input_tokens, max_output_tokens=output_tokens
+        )
+
+    def _written(self, brief: Brief, size: _Size, output_tokens: int) -> _Question:
+        files = tuple(self.pack(size.file_bytes)) if size.file_bytes else ()
+        facts = brief.facts(size.fact_lines)
+        current = plan_to_json(brief.current) if brief.current is not None else ""
+        titles = {subtask.id: subtask.title for subtask in brief.current.subtasks} if brief.current else {}
+        # Nothing that is marked can end its own mark: it would have to hold its own digest.
+        mark = self.digest(brief.goal, brief.remark, facts, current, *(file.text for file in files))[:8]
+        system = self.render(
+            "plan-system.md.j2", instructions=brief.instructions.strip(), tiers=brief.standard.tiers
+        )
+        # The same for every goal first, then what changes with the commit, the goal last: prompt caches go by prefix.
+        user = self.render(
+            "plan-user.md.j2",
+            mark=mark,
+            facts=facts,
+            commands=brief.commands,
+            files=files,
+            current=current,
+            answers=brief.answers,
+            finished=[(name, titles.get(name, "")) for name in brief.finished],
+            failed=[(name, titles.get(name, ""), reason) for name, reason in brief.failed],
+            limit=brief.limit,
+            goal=brief.goal,
+            remark=brief.remark,
+        )
+        return _Question(
+            messages=(Message(role="system", content=system), Message(role="user", content=user)),
+            files=tuple(file.path for file in files),
+            schema=_with_categories(brief.schema, brief.standard) if size.schema else None,
+            output_tokens=output_tokens,
+        )
+
+    def _key(self, question: _Question, brief: Brief) -> str:
+        models = [item.model for item in self.catalogue.pool(self.alias)]
+        origin = json.dumps([getattr(brief.made_from, name) for name in Provenance.__slots__])
+        texts = [message.content for message in question.messages]
+        return self.digest("plan", self.alias, *models, origin, *texts)
+
+    # --- the answers ----------------------------------------------------------------------------
+
+    async def _ask(self, question: _Question, brief: Brief, tab: _Tab) -> tuple[Plan, tuple[Message, ...]]:
+        """Ask, and show the problems until there are none or the rounds are used up."""
+        messages = question.messages
+        for rounds in range(MAX_REPAIRS + 1):
+            reply = await self._call(question, messages, brief, tab)
+            try:
+                return self._compiled(reply, brief, brief.limit), (*messages, _echo(reply))
+            except InvalidPlan as error:
+                problems = _cut(reply, question) + error.problems
+            repaired = (
+                *messages,
+                _echo(reply),
+                Message(role="user", content=self.render("plan-repair.md.j2", problems=problems)),
+            )
+            price = self._price(self.bound(repaired, question.schema), question.output_tokens)
+            if rounds == MAX_REPAIRS or price > tab.left:
+                raise PlanNotUsable(problems, bill=tab.bill, calls=tab.calls, kept=self.keep(reply.text))
+            self.say(
+                f"the planner's reply has {len(problems)} problem{'s' if len(problems) > 1 else ''} "
+                f"({one_line(str(problems[0]), 80)}); asking again for at most {price.rounded()}"
+            )
+            messages = repaired
+        raise AssertionError("the last round returns or raises")
+
+    async def _expand(
+        self, question: _Question, messages: tuple[Message, ...], brief: Brief, plan: Plan, tab: _Tab
+    ) -> Plan:
+        """Have subtasks split that are too large for their category, once; without room or luck they stay smart."""
+        large = [subtask for subtask in plan.subtasks if _moved_up(subtask)]
+        if not large:
+            return plan
+        asked = (
+            *messages,
+            Message(role="user", content=self.render("plan-expand.md.j2", subtasks=large)),
+        )
+        price = self._price(self.bound(asked, question.schema), question.output_tokens)
+        names = ", ".join(subtask.id for subtask in large)
+        if price > tab.left:
+            self.say(f"too large for cheap, so smart: {one_line(names, 120)} (no room to have them split)")
+            return plan
+        self.say(f"having {one_line(names, 120)} split for at most {price.rounded()}")
+        try:
+            reply = await self._call(question, asked, brief, tab)
+            return self._compiled(reply, brief, 2 * brief.limit)
+        except (InvalidPlan, BudgetExceeded) as error:
+            self.say(f"they stay smart: {one_line(str(error), 120)}")
+            return plan
+
+    async def _call(
+        self, question: _Question, messages: tuple[Message, ...], brief: Brief, tab: _Tab
+    ) -> ModelReply:
+        reply = await self.model.complete(
+            ModelRequest(
+                model=self.alias,
+                messages=messages,
+                max_output_tokens=question.output_tokens,
+                purpose="planning",
+                run=self.run,
+                schema=question.schema,
+                schema_name="plan",
+                deadline_seconds=self.deadline_seconds,
+                files=question.files,
+            )
+        )
+        tab.bill += reply.bill
+        tab.calls += reply.calls
+        tab.vendor = reply.vendor
+        return reply
+
+    def _compiled(self, reply: ModelReply, brief: Brief, limit: int) -> Plan:
+        made_from = replace(brief.made_from, planner=MODEL_PLANNER, model=reply.answered_by)
+        plan = compile_plan(
+            reply.text,
+            goal=brief.goal,
+            standard=brief.standard,
+            made_from=made_from,
+            limits=replace(MODEL_LIMITS, max_subtasks=min(limit, MODEL_LIMITS.max_subtasks)),
+            commands=brief.commands,
+            files=brief.lines,
+        )
+        return _with_users_wishes(plan, brief)
+
+    def _finished(self, brief: Brief, plan: Plan) -> Plan:
+        """The plan with what was done before it, when it is one for what was left."""
+        if brief.current is None or not brief.finished:
+            return plan
+        tried = {name for name, _ in brief.failed}
+        done = [subtask for subtask in brief.current.subtasks if subtask.id in brief.finished]
+        return with_finished(plan, done, taken={*tried, *(subtask.id for subtask in brief.current.subtasks)})
+
+
+def _moved_up(subtask: Subtask) -> bool:
+    """Whether the token bound, not the rule, made it smart."""
+    tier, _, _ = subtask.tag.rule.partition("/")
+    return subtask.tag.decided_by is not DecidedBy.USER and tier != subtask.tag.tier
+
+
+def _echo(reply: ModelReply) -> Message:
+    return Message(role="assistant", content=reply.text[:_MAX_ECHO_CHARACTERS] or "(empty)")
+
+
+def _cut(reply: ModelReply, question: _Question) -> tuple[Problem, ...]:
+    if reply.finish_reason != "length" and Flag.CUT not in reply.flags:
+        return ()
+    what = f"was cut off at {question.output_tokens} tokens: plan fewer subtasks, with shorter instructions"
+    return (Problem(where="reply", what=what),)
+
+
+def _with_categories(schema: Mapping[str, object], standard: Standard) -> Mapping[str, object]:
+    """The reply schema with the rules of this standard as the only categories."""
+    copy = json.loads(json.dumps(schema))
+    subtask = copy["properties"]["subtasks"]["items"]["properties"]
+    subtask["category"]["enum"] = [rule.id for rule in standard.rules]
+    return copy  # type: ignore[no-any-return]  # a copy of a mapping
+
+
+def _with_users_wishes(plan: Plan, brief: Brief) -> Plan:
+    """Tags the user chose stay on subtasks that are still there, and answers on their questions."""
+    if brief.current is None:
+        return plan
+    chosen = {
+        subtask.id: subtask.tag
+        for subtask in brief.current.subtasks
+        if subtask.tag.decided_by is DecidedBy.USER
+    }
+    given = {
+        question.id: question.answer for question in brief.current.questions if question.answer is not None
+    }
+    return replace(
+        plan,
+        subtasks=tuple(
+            replace(subtask, tag=chosen[subtask.id]) if subtask.id in chosen else subtask
+            for subtask in plan.subtasks
+        ),
+        questions=tuple(
+            replace(question, answer=given[question.id]) if question.id in given else question
+            for question in plan.questions
+        ),
+    )
+
+
+def _sent(tab: _Tab) -> str:
+    if not tab.files:
+        return f"planned by {tab.vendor} from the survey alone, no file was sent" if tab.vendor else ""
+    shown = ", ".join(tab.files[:20]) + (f" and {len(tab.files) - 20} more" if len(tab.files) > 20 else "")
+    return f"sent to {tab.vendor} for planning: {shown}"
