@@ -126,8 +126,8 @@ class Worktrees:
         path = self.path(name)
         if path.exists() or path.is_symlink():
             raise OrchestratorError(f"{one_line(str(path))} is in the way: move it, then resume the run")
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(self.lock):
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._forget(name)
             # Only the record is made under the lock; the files are written beside others.
             self._retry(

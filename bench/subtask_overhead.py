@@ -1,0 +1,157 @@
+"""Claim: on a repository of 5,000 files a subtask costs at most 0.3 s beside what git itself needs.
+
+Without a model and without checks: worktree, guard, commit, rebase onto a tip that has moved, advance, removal. The
+same steps are done by plain git commands in turn with ours, so that both see the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from orchestrator.adapters.git import Repository
+from orchestrator.adapters.workspaces import GitWorkspaces
+from orchestrator.core.domain import CHEAP, AttemptId, Estimate, Range, RunId, Subtask, SubtaskId, Tag
+
+LIMIT_SECONDS = 0.3
+IDENTITY = {f"GIT_{role}_{part}": "bench" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+FILES_CHANGED = 3
+
+
+def git(root: Path, *arguments: str) -> str:
+    command = ["git", "-c", "init.defaultBranch=main", "-c", "gc.auto=0", *arguments]
+    done = subprocess.run(
+        command, cwd=root, env=os.environ | IDENTITY, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def make_repository(root: Path, files: int) -> None:
+    for number in range(files):
+        place = root / f"package{number % 50}" / f"part{number % 7}" / f"module{number}.py"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"# module {number}\n" + "value = 1\n" * (20 + number % 60))
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "first")
+
+
+def edit(worktree: Path, number: int) -> None:
+    for step in range(FILES_CHANGED):
+        place = sorted((worktree / f"package{(number + step) % 50}" / "part0").iterdir())[0]
+        place.write_text(place.read_text() + f"changed = {number}\n")
+
+
+def subtask(name: str) -> Subtask:
+    some = Range(1, 1, 1)
+    return Subtask(
+        id=SubtaskId(name), title=name, instructions=name, category="cheap/bug-fixes",
+        tag=Tag(tier=CHEAP, rule="cheap/bug-fixes"),
+        estimate=Estimate(input_tokens=some, output_tokens=some, seconds=some),
+        touches=("package*/**",),
+    )  # fmt: skip
+
+
+def move_tip(root: Path, branch: str, number: int) -> None:
+    """Let the branch go on in the meantime, without any checkout."""
+    tip = git(root, "rev-parse", branch)
+    moved = git(root, "commit-tree", f"{tip}^{{tree}}", "-p", tip, "-m", f"meanwhile {number}")
+    git(root, "update-ref", f"refs/heads/{branch}", moved)
+
+
+async def ours(root: Path, spaces: GitWorkspaces, number: int) -> float:
+    attempt = AttemptId(SubtaskId(f"part-{number}"), 1)
+    total = -time.perf_counter()
+    worktree = await spaces.create(attempt)
+    total += time.perf_counter()
+    edit(Path(worktree.path), number)
+    total -= time.perf_counter()
+    problems = await spaces.guard(worktree, subtask(attempt.subtask))
+    changed = await spaces.changed_files(worktree)
+    commit = await spaces.commit(
+        worktree, message=f"Part {number}", trailers={"Orchestrator-Attempt": str(attempt)}
+    )
+    total += time.perf_counter()
+    assert not problems and len(changed) == FILES_CHANGED
+    move_tip(root, spaces.branch, number)
+    total -= time.perf_counter()
+    tip = await spaces.tip()
+    there, rebased, moved = await spaces.rebase(attempt, commit)
+    await spaces.advance(rebased, expected=tip)
+    await spaces.remove(there)
+    total += time.perf_counter()
+    assert moved
+    return total
+
+
+def plain(root: Path, directory: Path, number: int) -> float:
+    worktree = directory / f"plain{number}"
+    total = -time.perf_counter()
+    git(root, "worktree", "add", "-q", "--detach", str(worktree), "plain")
+    total += time.perf_counter()
+    edit(worktree, number)
+    total -= time.perf_counter()
+    git(worktree, "add", "-A")
+    git(worktree, "commit", "-q", "-m", f"Part {number}")
+    commit = git(worktree, "rev-parse", "HEAD")
+    total += time.perf_counter()
+    move_tip(root, "plain", number)
+    total -= time.perf_counter()
+    git(worktree, "checkout", "-q", "--detach", "plain")
+    git(worktree, "cherry-pick", commit)
+    git(worktree, "update-ref", "refs/heads/plain", git(worktree, "rev-parse", "HEAD"))
+    git(root, "worktree", "remove", str(worktree))
+    return total + time.perf_counter()
+
+
+async def measure(files: int, rounds: int) -> list[tuple[float, float]]:
+    with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as name:
+        root, state = Path(name) / "repository", Path(name) / "state"
+        root.mkdir()
+        make_repository(root, files)
+        git(root, "branch", "plain")
+        repository = Repository.open(root)
+        spaces = GitWorkspaces(repository, run=RunId("bench"), base=repository.head(), state=state)
+        await spaces.start()
+        pairs = []
+        for number in range(rounds + 1):
+            pairs.append((await ours(root, spaces, number), plain(root, Path(name), number)))
+        # The first round warms caches.
+        return pairs[1:]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="500 files, 3 rounds")
+    options = parser.parse_args()
+    files, rounds = (500, 3) if options.quick else (5000, 15)
+    pairs = asyncio.run(measure(files, rounds))
+    mine, its = (statistics.median(side) for side in zip(*pairs, strict=True))
+    beside = statistics.median(one - other for one, other in pairs)
+    print(f"{files} files, {rounds} rounds, medians in seconds")
+    print(f"{'ours':>20} {'plain git':>12} {'beside git':>12} {'limit':>8}")
+    print(f"{mine:>20.3f} {its:>12.3f} {beside:>12.3f} {LIMIT_SECONDS:>8.1f}")
+    if options.json:
+        result = {
+            "files": files,
+            "rounds": rounds,
+            "ours": mine,
+            "git": its,
+            "beside": beside,
+            "pairs": pairs,
+        }
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0 if beside <= LIMIT_SECONDS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
