@@ -43,7 +43,7 @@ CREATE TABLE holds (
   run_cap INTEGER, repository_cap INTEGER, attempt_cap INTEGER
 ) STRICT;
 CREATE INDEX holds_by_bucket ON holds (bucket);
-CREATE INDEX holds_by_run ON holds (run) WHERE run IS NOT NULL;
+CREATE INDEX holds_by_attempt ON holds (run, attempt) WHERE run IS NOT NULL;
 
 CREATE TABLE resolutions (
   hold INTEGER PRIMARY KEY,
