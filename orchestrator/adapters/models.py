@@ -7,14 +7,15 @@ takes seconds to import, so it is imported with the first call, in a thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.adapters.models_failures import (
     CallFailure,
@@ -33,6 +34,8 @@ from orchestrator.core.text import one_line
 
 if TYPE_CHECKING:
     from orchestrator.adapters.models_wire import Wire
+
+T = TypeVar("T")
 
 _MESSAGE_LENGTH = 300
 # A local server's address with no key: LiteLLM would send it whatever key it finds in the environment.
@@ -106,7 +109,7 @@ class ModelCalls:
         try:
             # LiteLLM's `timeout` is per read; only this bounds the whole call.
             async with asyncio.timeout(request.deadline_seconds):
-                text, finish = await _complete(litellm, arguments)
+                text, finish = await _withdrawable(_complete(litellm, arguments), wire)
         except TimeoutError:
             return self._failed(
                 deployment, wire, f"no complete reply within {request.deadline_seconds:.0f} s", timed_out=True
@@ -243,6 +246,27 @@ class ModelCalls:
         steps = -(-needed // _OLLAMA_CONTEXT_STEP)
         arguments["num_ctx"] = min(steps * _OLLAMA_CONTEXT_STEP, limit)
         return arguments
+
+
+async def _withdrawable(work: Coroutine[Any, Any, T], wire: Wire) -> T:
+    """Await `work`; a cancellation stops it once its request has left, and keeps the request from leaving before.
+
+    LiteLLM prepares a call in a thread and cannot be cancelled cleanly there: it leaves coroutines unawaited.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if wire.sent:
+            task.cancel()
+        else:
+            wire.withdrawn = True
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 async def _complete(litellm: ModuleType, arguments: Mapping[str, Any]) -> tuple[str | None, str]:

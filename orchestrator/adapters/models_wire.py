@@ -23,9 +23,13 @@ _LONGEST_CONNECT_SECONDS = 20.0
 
 @dataclass(slots=True)
 class Wire:
-    """One call's exchange: `sent` once a request may have reached the provider, `status` once it answered."""
+    """One call's exchange: `sent` once a request may have reached the provider, `status` once it answered.
+
+    `withdrawn` keeps a request that has not left from leaving.
+    """
 
     sent: bool = False
+    withdrawn: bool = False
     unreachable: str = ""
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -51,6 +55,10 @@ class SentTwice(httpx.RequestError):
     """A client wanted to send the same call again by itself: every call has its own hold, so this one has none."""
 
 
+class Withdrawn(httpx.RequestError):
+    """The call was cancelled, or its time was over, before the request left."""
+
+
 class Redirected(httpx.RequestError):
     """The server answered with a redirect; following it would hand the key to whoever it names."""
 
@@ -64,6 +72,8 @@ class RecordingTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         wire = CURRENT.get() or Wire()
         address = f"{request.method} {request.url}"
+        if wire.withdrawn:
+            raise Withdrawn("withdrawn before it was sent", request=request)
         if address in wire.addresses:
             raise SentTwice("not sent a second time", request=request)
         wire.addresses.add(address)
