@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -46,6 +47,7 @@ class Vendor(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.reply: object = {}
+        self.compresses = False
         self.asked: list[tuple[str, dict[str, str], Any]] = []
 
     @property
@@ -62,6 +64,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, dict(self.headers), body))
         data = json.dumps(self.server.reply).encode()
         self.send_response(200)
+        if self.server.compresses:
+            data = gzip.compress(data)
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -82,6 +87,7 @@ def vendor() -> Iterator[Vendor]:
 @pytest.fixture(autouse=True)
 async def connections(vendor: Vendor) -> AsyncIterator[None]:
     vendor.asked.clear()
+    vendor.compresses = False
     yield
     await close_connections()
 
@@ -101,6 +107,13 @@ async def test_gemini_counts_its_thoughts_apart_and_its_key_is_in_a_header(vendo
     assert headers["x-goog-api-key"] == KEY
     assert body["generationConfig"]["max_output_tokens"] == 100
     assert body["generationConfig"]["thinkingConfig"]["thinkingBudget"] == 0
+
+
+async def test_usage_is_read_from_a_reply_that_is_compressed_against_our_wish(vendor: Vendor):
+    vendor.reply, vendor.compresses, ledger = GEMINI, True, RecordingLedger()
+    reply = await metered(catalogue(at(vendor, "gemini/gemini-2.5-flash")), ledger).complete(request())
+    assert (reply.text, reply.usage) == ("hi", Usage(input_tokens=5, output_tokens=5, reasoning_tokens=3))
+    assert vendor.asked[0][1]["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize(("length", "context"), [(5, 1024), (3000, 4096), (7900, 8192)])
