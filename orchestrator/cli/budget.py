@@ -29,7 +29,7 @@ def budget(context: typer.Context) -> None:
 
 @app.command()
 def status(config: _CONFIG = None, as_json: _JSON = False) -> None:
-    """Show the budget window: a bar, the alerts, open holds and stopped models."""
+    """Show what is spent, held and left, with alerts and open holds."""
     from orchestrator.cli.budget_text import status_lines
     from orchestrator.core.serial import encode
     from orchestrator.wiring import open_home
@@ -100,7 +100,10 @@ def reconcile(
     config: _CONFIG = None,
     as_json: _JSON = False,
 ) -> None:
-    """Settle the hold of a call that a crash cut off, by the provider's own bill. Kept in the ledger for good."""
+    """Settle the hold of a call that a crash cut off.
+
+    The provider's own bill is what counts; the reason stays in the ledger for good.
+    """
     from orchestrator.cli.budget_text import hold_line
     from orchestrator.core.ledger import HoldState
     from orchestrator.core.serial import encode
@@ -147,7 +150,7 @@ def reconcile(
         typer.echo(
             f"{line['allowed']} may be called again"
             if "allowed" in line
-            else f"hold {line['hold']} is charged {line['charged']}"
+            else f"hold {line['hold']} is charged ${line['charged']}"
         )
 
 
@@ -174,7 +177,10 @@ def scenario(
     config: _CONFIG = None,
     as_json: _JSON = False,
 ) -> None:
-    """What a goal costs all-smart, and with a smart decomposition and cheap execution. Calls nothing."""
+    """Price a goal all-smart against a smart plan carried out cheaply.
+
+    Calls nothing; prices come from the configuration unless --price gives them.
+    """
     from orchestrator.cli import budget_scenario as scenarios
     from orchestrator.wiring import open_home
 
@@ -197,20 +203,21 @@ def scenario(
 
 @app.command()
 def presets(config: _CONFIG = None, as_json: _JSON = False) -> None:
-    """List the presets, with the alerts and bands that scale along."""
+    """List the presets, with their alerts and bands."""
     from orchestrator.adapters.budget_file import PRESETS, scaled
+    from orchestrator.core.serial import encode
     from orchestrator.wiring import open_home
 
     settings = open_home(config).settings
     old = settings.budget.max_budget
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "preset": name,
-            "max_budget": str(cap),
+            "max_budget": encode(cap),
             "in_force": cap == old,
-            "alerts": [str(scaled(alert.threshold, old=old, new=cap)) for alert in settings.budget.alerts],
+            "alerts": [encode(scaled(alert.threshold, old=old, new=cap)) for alert in settings.budget.alerts],
             "bands": [
-                f"{band.comparison} {scaled(band.threshold, old=old, new=cap)}"
+                f"{band.comparison} {encode(scaled(band.threshold, old=old, new=cap))}"
                 for band in settings.table.bands
             ],
         }
@@ -222,9 +229,9 @@ def presets(config: _CONFIG = None, as_json: _JSON = False) -> None:
         return
     for row in found:
         mark = "  (in force)" if row["in_force"] else ""
-        typer.echo(f"{row['preset']:<13} {row['max_budget']:>7} per {settings.budget.duration}{mark}")
+        typer.echo(f"{row['preset']:<13} {PRESETS[row['preset']]!s:>7} per {settings.budget.duration}{mark}")
         for key in ("alerts", "bands"):
-            typer.echo(f"              {key} {', '.join(map(str, row[key])) or 'none'}")  # type: ignore[call-overload]
+            typer.echo(f"              {key} {', '.join(map(str, row[key])) or 'none'}")
     typer.echo(
         "choose one with `orchestrator budget set PRESET`, or any amount: `orchestrator budget set 7.50`"
     )
@@ -236,9 +243,13 @@ def set_to(
     config: _CONFIG = None,
     as_json: _JSON = False,
 ) -> None:
-    """Set the budget in your own configuration; alerts and bands in dollars scale along, comments stay."""
+    """Set the budget in your own configuration.
+
+    Alerts and bands in dollars scale along; comments stay; the file as it was is kept beside it.
+    """
     from orchestrator.adapters.budget_file import PRESETS, editable_file, set_budget
     from orchestrator.cli.amounts import dollars
+    from orchestrator.core.serial import encode
     from orchestrator.core.text import did_you_mean
     from orchestrator.wiring import open_home
 
@@ -262,7 +273,7 @@ def set_to(
         ]
         typer.echo(
             json.dumps(
-                {"file": str(path), "backup": backup, "edits": edits, "max_budget": str(now)}, indent=2
+                {"file": str(path), "backup": backup, "edits": edits, "max_budget": encode(now)}, indent=2
             )
         )
         return
@@ -323,10 +334,11 @@ def _print_rows(rows: list[tuple[str, ...]], *, csv: bool, as_json: bool) -> Non
 
 def _reconciled(store: Store | None, hold: int | None, amount: Usd | None, reason: str) -> dict[str, Any]:
     from orchestrator.core.ledger import HoldResolved
+    from orchestrator.core.serial import encode
 
     if store is None or hold is None:
         raise HoldResolved(hold or 0, None)
-    return {"hold": hold, "charged": str(store.reconcile(hold, amount, reason=reason)), "reason": reason}
+    return {"hold": hold, "charged": encode(store.reconcile(hold, amount, reason=reason)), "reason": reason}
 
 
 def _bill(text: str | None) -> Usd | None:

@@ -14,6 +14,7 @@ from orchestrator.core.catalogue import RoutingTable
 from orchestrator.core.domain import CHEAP, SMART, ModelAlias
 from orchestrator.core.money import Price, Rates, Usd
 from orchestrator.core.scenario import Scenario, Size, Step, all_smart, price_steps, split
+from orchestrator.core.serial import encode
 from orchestrator.core.text import one_line
 
 NAMES = ("all-smart", "split", "mix")
@@ -128,7 +129,8 @@ def lines(scenarios: Sequence[Scenario]) -> Iterator[str]:
         yield scenario.name
         for step in scenario.steps:
             yield f"  {one_line(step.arithmetic, 200)}"
-        yield f"  together {scenario.total}, about {_cents(scenario.total)}"
+        cents = _cents(scenario.total)
+        yield f"  together {scenario.total}{'' if cents == str(scenario.total) else f', about {cents}'}"
     first = scenarios[0]
     for scenario in scenarios[1:]:
         if first.total:
@@ -144,7 +146,7 @@ def as_json(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
     return [
         {
             "scenario": scenario.name,
-            "total": str(scenario.total),
+            "total": encode(scenario.total),
             "steps": [
                 {
                     "what": step.step.what,
@@ -152,8 +154,8 @@ def as_json(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
                     "count": step.step.count,
                     "input_tokens": step.step.size.input_tokens,
                     "output_tokens": step.step.size.output_tokens,
-                    "each": str(step.each),
-                    "total": str(step.total),
+                    "each": encode(step.each),
+                    "total": encode(step.total),
                 }
                 for step in scenario.steps
             ],
