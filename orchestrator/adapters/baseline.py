@@ -13,7 +13,7 @@ from orchestrator.adapters.project_commands import ProjectCommands
 from orchestrator.adapters.suites import run_suite
 from orchestrator.core.verdicts import Status
 
-VERSION = 1
+VERSION = 2
 # The second run, for flakes, is made only of suites that leave the first attempt waiting no longer than this.
 SECOND_RUN_SECONDS = 120.0
 
@@ -22,7 +22,8 @@ SECOND_RUN_SECONDS = 120.0
 class Baseline:
     """`exits` are the exit codes of all commands by name (None: out of time); `said` the output of those that failed.
 
-    `flaky` tests passed in one run and failed in the other. `seconds` is one run of all suites.
+    `flaky` tests passed in one run and failed in the other. `seconds` is one run of all suites;
+    `canary` what was proved of the code that runs; `cannot` why nothing was run at all.
     """
 
     statuses: Mapping[str, Status] = field(default_factory=dict)
@@ -32,6 +33,8 @@ class Baseline:
     said: Mapping[str, str] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     seconds: float = 0.0
+    canary: str = ""
+    cannot: str = ""
 
     @property
     def passing(self) -> tuple[str, ...]:
@@ -108,6 +111,7 @@ class BaselineStore:
                 said=document["said"],
                 absent=tuple(document["absent"]),
                 seconds=float(document["seconds"]),
+                canary=str(document["canary"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -123,6 +127,7 @@ class BaselineStore:
             "said": dict(baseline.said),
             "absent": baseline.absent,
             "seconds": baseline.seconds,
+            "canary": baseline.canary,
         }
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         aside = self.directory / f".{key}.{os.getpid()}"

@@ -21,7 +21,8 @@ NOT_STARTED = 127
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """With which tools the checks of a worktree run. `path` comes before PATH; `readable` is open to the sandbox.
+    """With which tools the checks of a worktree run. `path` comes before PATH; `readable` and `writable`
+    are places beside it that are open to the sandbox.
 
     `python` is the interpreter of the project's own environment, ours when it has none. `said` is one line of how
     it was made.
@@ -31,6 +32,7 @@ class Environment:
     path: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     readable: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
     said: str = ""
 
     def over(self, environ: Mapping[str, str]) -> dict[str, str]:
@@ -102,7 +104,7 @@ class CheckRunner:
                 env=environment.over(self.environ),
                 timeout_seconds=min(seconds or self.seconds, self.seconds),
                 cwd=cwd,
-                writable=writable,
+                writable=(*environment.writable, *writable),
                 readable=(*environment.readable, *readable),
                 network=network,
             )

@@ -8,13 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.adapters.baseline import Baseline, BaselineStore, measure
+from orchestrator.adapters.canary import look
 from orchestrator.adapters.changes import Changes, changes_of, restore
 from orchestrator.adapters.check_runner import CheckRunner, Environment
 from orchestrator.adapters.preparation import Preparation
+from orchestrator.adapters.preparation_recipe import CannotPrepare
 from orchestrator.adapters.project_commands import ProjectCommands, project_commands
 from orchestrator.adapters.sandbox import Sandbox
 from orchestrator.adapters.state import cache_directory, digest
 from orchestrator.adapters.static_checks import tests_weakened, unreadable
+from orchestrator.adapters.suites import Runner
 from orchestrator.adapters.verification import Verification
 from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.core.domain import Subtask, Verdict
@@ -43,7 +46,14 @@ class ProjectChecker:
         self.environ = environ
         self.cache = cache_directory(environ)
         self.runner = CheckRunner(sandbox=sandbox, environ=environ, seconds=settings.check_seconds)
-        self.preparation = Preparation()
+        self.preparation = Preparation(
+            repository=workspaces.repository,
+            sandbox=sandbox,
+            environ=environ,
+            cache=self.cache,
+            commands=settings.setup,
+            network=settings.network_in_setup,
+        )
         self._environments: dict[str, Environment] = {}
         self._commands: ProjectCommands | None = None
         self._baseline: Baseline | None = None
@@ -67,6 +77,7 @@ class ProjectChecker:
             tests_failed=failing,
             flaky=baseline.flaky,
             seconds=baseline.seconds,
+            canary=baseline.canary,
             can_check=not reason,
             reason=reason,
         )
@@ -91,6 +102,8 @@ class ProjectChecker:
                 except SurveyFailed:
                     detected = ()
             self._commands = project_commands(self.settings.commands, detected)
+            wanted = {suite.runner for suite in self._commands.suites}
+            self.preparation.needs = ("pytest",) if Runner.PYTEST in wanted else ()
         return self._commands
 
     async def _measured(self) -> Baseline:
@@ -108,27 +121,39 @@ class ProjectChecker:
             self.workspaces.base,
             commands.canonical(),
             self.sandbox.name,
+            *(" ".join(argv) for argv in self.settings.setup),
         )
         if (kept := store.load(key)) is not None:
             return kept
         worktree = await self.workspaces.checkout("baseline.0", self.workspaces.base)
         try:
             environment = await self.preparation.prepare(worktree)
-            baseline = await measure(self.runner, commands, worktree=worktree.path, environment=environment)
+            canary = await look(self.runner, worktree.path, environment)
+            if canary.fault:
+                return Baseline(cannot=canary.fault)
+            measured = await measure(self.runner, commands, worktree=worktree.path, environment=environment)
+            proved = "; ".join(part for part in (canary.proved, environment.said) if part)
+            baseline = replace(measured, canary=proved)
+        except CannotPrepare as error:
+            return Baseline(cannot=str(error))
         finally:
             await restore(self.workspaces, worktree, Changes(before={}, after={}))
             await self.workspaces.remove(worktree)
-        store.save(key, baseline)
+        if baseline.passing:
+            # A suite that does not run may run after the next repair of this machine.
+            store.save(key, baseline)
         return baseline
 
     # --- one attempt ------------------------------------------------------------------------------
 
     async def prepare(self, worktree: Worktree) -> None:
-        await self._environment(worktree)
+        """Set the worktree up for its checks. Raises CannotPrepare."""
+        await self.commands()
+        self._environments[worktree.path] = await self.preparation.prepare(worktree)
 
     async def _environment(self, worktree: Worktree) -> Environment:
         if worktree.path not in self._environments:
-            self._environments[worktree.path] = await self.preparation.prepare(worktree)
+            await self.prepare(worktree)
         return self._environments[worktree.path]
 
     async def verify(self, worktree: Worktree, subtask: Subtask, *, full: bool) -> Verdict:
@@ -168,6 +193,8 @@ class ProjectChecker:
 
 def _why_not(baseline: Baseline, commands: ProjectCommands) -> str:
     """Why nothing can be judged by the tests; empty when it can. Lint or types alone are checks too."""
+    if baseline.cannot:
+        return baseline.cannot
     if not commands.suites or baseline.passing:
         return ""
     if any(baseline.exits.get(other.name) == 0 for other in commands.others):

@@ -1,16 +1,186 @@
-"""Makes a bare worktree able to run the checks, and says with which tools they run."""
+"""Makes a bare worktree able to run the checks: dependencies, ignored files it needs, and proof of whose code runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from orchestrator.adapters.check_runner import Environment
+from orchestrator.adapters.background import in_background
+from orchestrator.adapters.beneath import LARGEST_FILE, Beneath, PathRefused
+from orchestrator.adapters.check_runner import CheckRunner, Environment, Ran
+from orchestrator.adapters.git import Repository
+from orchestrator.adapters.git_command import GitFailed
+from orchestrator.adapters.preparation_compiled import detect_cargo, detect_go
+from orchestrator.adapters.preparation_node import detect_node
+from orchestrator.adapters.preparation_python import detect_python, python_path
+from orchestrator.adapters.preparation_recipe import SETUP_SECONDS, Built, CannotPrepare, Recipe, failed
+from orchestrator.adapters.registries import local_places, registry_variables
+from orchestrator.adapters.sandbox import Sandbox
 from orchestrator.core.ports import Worktree
 
+INCLUDE_FILE = ".worktreeinclude"
+MOST_INCLUDED_FILES = 200
+MOST_INCLUDED_BYTES = 50_000_000
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class Preparation:
-    """Prepares the worktrees of one repository. A project without dependencies needs nothing."""
+    """Prepares the worktrees of one repository; what is built is kept in the cache by the hash of its lock files.
+
+    `commands` are configured set-up commands, which then are the only ones; `needs` are Python modules that the
+    checks call, such as `pytest`.
+    """
+
+    def __init__(
+        self,
+        *,
+        repository: Repository,
+        sandbox: Sandbox,
+        environ: Mapping[str, str],
+        cache: Path,
+        commands: Sequence[Sequence[str]] = (),
+        network: bool = True,
+    ) -> None:
+        self.repository, self.environ, self.network = repository, environ, network
+        self.commands = tuple(tuple(command) for command in commands)
+        self.built = Built(cache.resolve() / "environments")
+        self.downloads = cache.resolve() / "downloads"
+        self.runner = CheckRunner(sandbox=sandbox, environ=environ, seconds=SETUP_SECONDS)
+        self.needs: tuple[str, ...] = ()
+        self._building = asyncio.Lock()
 
     async def prepare(self, worktree: Worktree) -> Environment:
-        return Environment(said="no set-up needed")
+        """Make the worktree ready, and again ready when it was before. Raises CannotPrepare."""
+        await in_background(lambda: self._include(Path(worktree.path)))
+        root = Path(worktree.path)
+        if self.commands:
+            return await self._configured(root)
+        environment = Environment(variables=python_path(root), said="")
+        for recipe in await in_background(lambda: self._recipes(root)):
+            try:
+                part = await self._use(recipe, root)
+            except CannotPrepare as error:
+                if (own := self._of_checkout(recipe, root)) is None:
+                    raise
+                part = replace(own, said=f"{own.said}, because {error}")
+            environment = _merged(environment, part)
+        return environment if environment.said else replace(environment, said="no set-up needed")
+
+    def _recipes(self, root: Path) -> list[Recipe]:
+        found = (
+            detect_python(root, needs=self.needs), detect_node(root), detect_go(root), detect_cargo(root),
+        )  # fmt: skip
+        return [recipe for recipe in found if recipe is not None]
+
+    async def _use(self, recipe: Recipe, root: Path) -> Environment:
+        async with self._building:
+            place = self.built.find(recipe.key)
+            if place is None:
+                place = await self.built.make(recipe, root, self._set_up)
+        return await in_background(lambda: recipe.use(place, root))
+
+    async def _set_up(self, argv: Sequence[str], cwd: Path, variables: dict[str, str]) -> Ran:
+        """Run one command of a set-up: the only thing that has a network, and no key either."""
+        registries = registry_variables(self.environ)
+        self.downloads.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own = {
+            "PIP_CACHE_DIR": str(self.downloads / "pip"),
+            "UV_CACHE_DIR": str(self.downloads / "uv"),
+            "npm_config_cache": str(self.downloads / "npm"),
+            "YARN_CACHE_FOLDER": str(self.downloads / "yarn"),
+        }
+        return await self.runner.run(
+            argv,
+            worktree=str(cwd),
+            environment=Environment(
+                variables={**registries, **own, **variables},
+                readable=local_places(registries),
+                writable=(str(self.built.directory), str(self.downloads)),
+            ),
+            network=self.network,
+        )
+
+    async def _configured(self, root: Path) -> Environment:
+        for argv in self.commands:
+            ran = await self._set_up(argv, root, {})
+            if ran.exit_code != 0:
+                raise failed(f"the configured set-up {' '.join(argv)}", ran)
+        environment = Environment(variables=python_path(root), said="set up as configured")
+        for name in (".venv", "venv"):
+            python = root / name / "bin" / "python"
+            if python.exists():
+                environment = replace(environment, python=str(python), path=(str(python.parent),))
+                break
+        modules = root / "node_modules" / ".bin"
+        return (
+            replace(environment, path=(*environment.path, str(modules))) if modules.is_dir() else environment
+        )
+
+    def _of_checkout(self, recipe: Recipe, root: Path) -> Environment | None:
+        """The virtual environment in the user's own checkout, read-only; its canary decides whether it will do."""
+        if recipe.name not in ("uv", "poetry", "pip"):
+            return None
+        for name in (".venv", "venv"):
+            python = self.repository.root / name / "bin" / "python"
+            if python.exists():
+                home = python.resolve().parent.parent
+                return Environment(
+                    python=str(python),
+                    path=(str(python.parent),),
+                    variables={"VIRTUAL_ENV": str(python.parent.parent)} | python_path(root),
+                    readable=(str(python.parent.parent), str(home)),
+                    said=f"the checkout's own {name}",
+                )
+        return None
+
+    # --- ignored files ----------------------------------------------------------------------------
+
+    def _include(self, root: Path) -> None:
+        """Copy the ignored files that `.worktreeinclude` names from the checkout. Raises CannotPrepare."""
+        listing = root / INCLUDE_FILE
+        if not listing.is_file() or listing.is_symlink():
+            return
+        git = self.repository.git
+        try:
+            named = git.paths("ls-files", "-z", "--others", "--ignored", f"--exclude-from={listing}")
+            if not named:
+                return
+            asked = b"".join(os.fsencode(path) + b"\0" for path in named)
+            done = git.completed("check-ignore", "-z", "--stdin", stdin=asked)
+        except GitFailed as error:
+            raise CannotPrepare(f"{INCLUDE_FILE} cannot be followed: {error}") from None
+        # Only what git ignores: anything else would become a part of the commit.
+        ignored = [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
+        if len(ignored) > MOST_INCLUDED_FILES:
+            raise CannotPrepare(
+                f"{INCLUDE_FILE} names {len(ignored)} files, at most {MOST_INCLUDED_FILES} are copied: name fewer"
+            )
+        source, target = Beneath(str(self.repository.root)), Beneath(str(root))
+        total = 0
+        for path in ignored:
+            try:
+                data = source.read(path)
+                if data is None:
+                    continue
+                total += len(data)
+                if total > MOST_INCLUDED_BYTES or len(data) > LARGEST_FILE:
+                    raise CannotPrepare(
+                        f"{INCLUDE_FILE} names more than {MOST_INCLUDED_BYTES} bytes: name fewer files"
+                    )
+                target.write(path, data)
+            except PathRefused:
+                continue  # A link: what it leads to is not named.
+
+
+def _merged(one: Environment, other: Environment) -> Environment:
+    own = other.python != Environment().python
+    return Environment(
+        python=other.python if own else one.python,
+        path=(*one.path, *other.path),
+        variables={**one.variables, **other.variables},
+        readable=(*one.readable, *other.readable),
+        writable=(*one.writable, *other.writable),
+        said="; ".join(text for text in (one.said, other.said) if text),
+    )
