@@ -103,9 +103,10 @@ class GitFailed(OrchestratorError):
 
 @dataclass(frozen=True, slots=True)
 class Drivers:
-    """What the configuration of a repository may run: `disabled` filters are the repository's own."""
+    """What configurations would run: `run` filters are the user's own, `disabled` ones the repository's own."""
 
     overrides: tuple[tuple[str, str], ...] = ()
+    run: frozenset[str] = frozenset()
     disabled: frozenset[str] = frozenset()
     executable: tuple[str, ...] = ()
 
@@ -277,7 +278,10 @@ def _sorted_out(fields: Sequence[str]) -> Drivers:
             not users or ("process" not in users and (section, name, "process") in theirs)
         ):
             disabled.add(name)
-    return Drivers(tuple(overrides), frozenset(disabled), tuple(sorted(executable)))
+    run = {name for section, name, key in ours if section == "filter" and key in ("clean", "process")}
+    return Drivers(
+        tuple(overrides), frozenset(run - disabled), frozenset(disabled), tuple(sorted(executable))
+    )
 
 
 _OFF: Mapping[str, Mapping[str, str]] = {

@@ -45,7 +45,8 @@ def judge(
 ) -> tuple[Problem, ...]:
     """Every way in which the changes go beyond the subtask; no file is read, and no link is followed.
 
-    `filtered` are changed paths that a filter of the repository's own would have to rewrite (git-crypt, say).
+    `filtered` are changed paths that a filter would have to rewrite which is not run here: one that only the
+    repository configures (git-crypt, say), or one that is not installed (git-lfs).
     """
     limits = limits or GuardLimits()
     if subtask.deliverable is Deliverable.DOCUMENT:
@@ -67,7 +68,7 @@ def judge(
         where = _shown(change.path)
         problems += [Problem(where=where, what=what) for what in _faults(change, named, root)]
         if change.path in filtered:
-            what = "is rewritten by a filter that only this repository configures; change it by hand"
+            what = "is rewritten by a filter which you have not configured for all repositories: change it by hand"
             problems.append(Problem(where=where, what=what))
         size = _size(root / change.path)
         total += size

@@ -170,7 +170,7 @@ def _terminate(child: int, wake: int) -> None:
 
 
 def _passed(limits: Limits) -> str:
-    tree = descendants()
+    tree = _known_below()
     if len(tree) > limits.get("processes", 1 << 30):
         return "processes"
     most = limits.get("memory_bytes", 1 << 62)
@@ -248,6 +248,39 @@ def descendants() -> list[int]:
         found += children
         frontier += children
     return [pid for pid in found if pid not in dead]
+
+
+def _known_below() -> list[int]:
+    """Like `descendants`, for the price of the tree and not of the machine; may miss what is just being born."""
+    found: list[int] = []
+    frontier = [os.getpid()]
+    try:
+        while frontier:
+            children = _children(frontier.pop())
+            found += children
+            frontier += children
+    except FileNotFoundError:
+        return descendants()
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+    except OSError:
+        if pid == os.getpid():
+            raise FileNotFoundError from None
+        return []
+    found: list[int] = []
+    for task in tasks:
+        try:
+            with open(f"/proc/{pid}/task/{task}/children") as file:  # noqa: PTH123
+                found += map(int, file.read().split())
+        except OSError:
+            # It ended meanwhile; when it is ourselves, the kernel has no such lists.
+            if pid == os.getpid():
+                raise FileNotFoundError from None
+    return found
 
 
 def _processes() -> list[tuple[int, int, str]]:

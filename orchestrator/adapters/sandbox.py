@@ -317,7 +317,7 @@ class _Places:
 def _bubblewrap(places: _Places) -> list[str]:
     """Mounts from the outside in, so that a deeper one is never hidden by one above it."""
     arguments = [
-        "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
+        "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
         "--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev",
     ]  # fmt: skip
     if places.network:
@@ -329,10 +329,13 @@ def _bubblewrap(places: _Places) -> list[str]:
             links += ["--symlink", os.readlink(place), str(place)]  # noqa: PTH115
         else:
             mounts[place] = ("--ro-bind", place)
+    linked = {Path(link) for link in links[2::3]}
     for place in (*etc_places(), *places.readable):
-        if place.exists():
-            # The link in /etc (resolv.conf) leads to where nothing is mounted: its aim is put in its place.
+        if place.exists() and not linked & {place, *place.parents}:
+            # A link (/etc/resolv.conf) may lead to where nothing is mounted: its aim is put in its place.
             mounts[place] = ("--ro-bind", place.resolve())
+            if place not in etc_places():
+                mounts[place.resolve()] = ("--ro-bind", place.resolve())
     mounts[Path("/tmp")] = ("--bind", places.scratch / "tmp")
     for place in (places.scratch, *places.writable, places.worktree):
         if place.exists():
@@ -344,11 +347,14 @@ def _bubblewrap(places: _Places) -> list[str]:
         plain.write_text(git.plain_config)
         mounts[git.config] = ("--ro-bind", plain)
         mounts[git.link] = ("--ro-bind", git.link)
-    covered = [place for place in mounts if not place.is_symlink() or place.resolve() not in mounts]
-    for place in sorted(covered, key=lambda place: len(place.parts)):
+    arguments += links
+    for place in sorted(mounts, key=lambda place: len(place.parts)):
         option, source = mounts[place]
-        arguments += [option, str(source), str(place)]
-    arguments += [*links, "--symlink", "/tmp", "/var/tmp"]
+        above = next((mounts[parent] for parent in place.parents if parent in mounts), None)
+        # What is there already by a directory above needs no mount, and could not get one if that is read-only.
+        if above is None or above[0] != option or not _shows(above[1], place, mounts):
+            arguments += [option, str(source), str(place)]
+    arguments += ["--symlink", "/tmp", "/var/tmp"]
     # What is left writable of these lies in memory, without a bound.
     return [
         *arguments,
@@ -361,6 +367,12 @@ def _bubblewrap(places: _Places) -> list[str]:
         "--remount-ro",
         "/",
     ]
+
+
+def _shows(source: Path, place: Path, mounts: Mapping[Path, tuple[str, Path]]) -> bool:
+    """Whether a mount above shows `place` where it is outside as well, with what belongs there."""
+    above = next(parent for parent in place.parents if parent in mounts)
+    return source == above and mounts[place][1] in (place, place.resolve())
 
 
 def _landlock(places: _Places) -> dict[str, object]:

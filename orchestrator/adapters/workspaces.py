@@ -236,15 +236,15 @@ class GitWorkspaces:
         )
 
     def _filtered(self, name: str, changes: tuple[Change, ...]) -> frozenset[str]:
-        """Changed paths under a filter that we keep off: as they are, they would be committed unfiltered."""
-        git = self.worktrees.watched(name)
-        disabled = git.drivers().disabled
-        if not disabled or not changes:
+        """Changed paths under a filter that is not run here: as they are, they would be committed unfiltered."""
+        if not changes:
             return frozenset()
+        git = self.worktrees.watched(name)
+        run = git.drivers().run | {"unspecified", "unset", "set"}
         listing = b"".join(os.fsencode(change.path) + b"\0" for change in changes)
         fields = git.output("check-attr", "-z", "--stdin", "filter", stdin=listing).split(b"\0")
         pairs = zip(fields[::3], fields[2::3], strict=False)
-        return frozenset(os.fsdecode(path) for path, value in pairs if os.fsdecode(value) in disabled)
+        return frozenset(os.fsdecode(path) for path, value in pairs if os.fsdecode(value) not in run)
 
     async def commit(self, worktree: Worktree, *, message: str, trailers: Mapping[str, str]) -> str:
         """Commit every change, also under a ref of ours; return the commit. Raises when there is none."""

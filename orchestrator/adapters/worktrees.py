@@ -201,7 +201,24 @@ class Worktrees:
         excludes = [f"--exclude={pattern}" for pattern in JUNK]
         for path in git.paths("ls-files", "-z", "--others", "--exclude-standard", *excludes):
             found.append(Change(path=path, old_mode="000000", mode=self._mode(name, path)))
+        found += self._filled_submodules(name)
         return tuple(sorted(found, key=lambda change: change.path))
+
+    def _filled_submodules(self, name: str) -> Iterator[Change]:
+        """Ours stay empty; git would not look into what is put there, and it would be lost unseen."""
+        root = self.path(name)
+        if not (root / ".gitmodules").is_file():
+            return
+        for entry in self.watched(name).paths("ls-files", "-z", "--stage"):
+            head, _, path = entry.partition("\t")
+            place = root / path
+            if (
+                head.startswith("160000 ")
+                and not place.is_symlink()
+                and place.is_dir()
+                and any(place.iterdir())
+            ):
+                yield Change(path=path, old_mode="160000", mode="160000")
 
     def files(self, name: str) -> tuple[str, ...]:
         """All files that are there and are tracked, or would be; links are files."""
@@ -259,7 +276,8 @@ class Worktrees:
         gone = b"".join(os.fsencode(change.path) + b"\0" for change in changes if change.deleted)
         if gone:
             git.output("update-index", "-z", "--force-remove", "--stdin", stdin=gone)
-        listing = b"".join(os.fsencode(change.path) + b"\0" for change in changes if not change.deleted)
+        files = (change for change in changes if change.mode not in ("000000", "160000"))
+        listing = b"".join(os.fsencode(change.path) + b"\0" for change in files)
         if listing:
             options = ("--pathspec-from-file=-", "--pathspec-file-nul")
             # --force: what is listed is wanted, also where a directory above it is ignored.

@@ -174,11 +174,12 @@ async def test_nothing_changed_is_a_problem_for_an_edit_and_a_change_for_a_docum
 
 async def test_a_file_under_a_filter_that_is_not_run_may_not_be_changed(root: Path):
     git(root, "config", "filter.crypt.clean", "touch PWN; cat")
-    (root / ".git" / "info" / "attributes").write_text("*.py filter=crypt\n")
+    (root / ".git" / "info" / "attributes").write_text("*.py filter=crypt\n*.bin filter=lfs\n")
     spaces, worktree = await begin(root)
-    write(Path(worktree.path), {"app.py": "x\n"})
-    (problem,) = await spaces.guard(worktree, subtask())
-    assert "rewritten by a filter that only this repository configures" in problem.what
+    write(Path(worktree.path), {"app.py": "x\n", "src/x.bin": "a pointer or not\n"})
+    problem, other = await spaces.guard(worktree, subtask())
+    assert (problem.where, other.where) == ("app.py", "src/x.bin")
+    assert "rewritten by a filter which you have not configured" in problem.what
 
 
 async def test_links_and_control_characters_are_shown_and_never_followed(root: Path, tmp_path: Path):
