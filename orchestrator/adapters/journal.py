@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from orchestrator.adapters.books import Books, Held
 from orchestrator.adapters.calendar import rolling_days, zone
-from orchestrator.adapters.database import FileWatch, StoreUnusable, connect, quick_check
+from orchestrator.adapters.database import FileWatch, StoreUnusable, connect, let_go, quick_check
 from orchestrator.adapters.holder import Holder, is_alive, this_process
 from orchestrator.adapters.records import Records, RunSpan
 from orchestrator.adapters.room import Room
@@ -70,12 +70,13 @@ class Store:
                 quick_check(connection, path)
             watch = FileWatch(connection, path)
             self._records = Records(path, watch)
+            self._records.audit(rules, clock.epoch_seconds())
             self._room = Room(version=self._records.version, check_holders=self._recover_later)
             self._writer = Writer(
                 connection, path, watch=watch, clock=clock, rules=rules, freed=self._room.wake
             )
         except BaseException:
-            connection.close()
+            let_go(connection)
             raise
         self._recover()
 

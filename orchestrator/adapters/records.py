@@ -14,7 +14,14 @@ from orchestrator.adapters import calendar
 from orchestrator.adapters.books import stopped_deployments
 from orchestrator.adapters.database import FileWatch, connect, damaged, let_go, translated
 from orchestrator.adapters.holder import Holder
-from orchestrator.adapters.tally import MICROSECONDS, allowance, budget_window, read_totals, said_alerts
+from orchestrator.adapters.tally import (
+    MICROSECONDS,
+    allowance,
+    budget_window,
+    first_bucket,
+    read_totals,
+    said_alerts,
+)
 from orchestrator.core.catalogue import BudgetRules
 from orchestrator.core.domain import RunId
 from orchestrator.core.events import Event, from_record
@@ -22,6 +29,7 @@ from orchestrator.core.ledger import Entry, HoldState, Scope, Standing, Status, 
 from orchestrator.core.money import ZERO, Usd
 
 PAGE = 2000
+AUDITED_ENTRIES = 20_000
 
 _ENTRIES = """
 SELECT h.id, h.at, h.amount, h.model, h.deployment, h.purpose, h.what, h.run, h.attempt, h.repository, h.category,
@@ -29,6 +37,12 @@ SELECT h.id, h.at, h.amount, h.model, h.deployment, h.purpose, h.what, h.run, h.
   r.cache_write_tokens, r.reasoning_tokens, r.answered_by, r.flags, r.reason, r.reconciled, p.ambiguous
 FROM holds h LEFT JOIN resolutions r ON r.hold = h.id LEFT JOIN overruns o ON o.hold = h.id
   LEFT JOIN pending p ON p.hold = h.id
+"""
+
+_ADDED_UP = """
+SELECT coalesce(sum(r.charged), 0), coalesce(sum(iif(p.ambiguous = 0, h.amount, 0)), 0),
+  coalesce(sum(iif(p.ambiguous = 1, h.amount, 0)), 0)
+FROM holds h LEFT JOIN resolutions r ON r.hold = h.id LEFT JOIN pending p ON p.hold = h.id WHERE h.bucket >= ?
 """
 
 
@@ -137,6 +151,32 @@ class Records:
             values.append(int(since * MICROSECONDS))
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return tuple(_entry(row) for row in self.rows(f"{_ENTRIES}{where} ORDER BY h.id", tuple(values)))
+
+    def audit(self, rules: BudgetRules, now: float) -> None:
+        """Compare the running totals of the budget window with its entries. Raises StoreDamaged.
+
+        Left out for a window of more entries than can be added up while a command starts.
+        """
+
+        def read() -> tuple[Totals, Totals] | None:
+            span, _ = allowance(self._connection, rules, now)
+            window = budget_window(rules, span.start)
+            first = first_bucket(window)
+            if self._connection.execute(
+                "SELECT 1 FROM holds WHERE bucket >= ? LIMIT 1 OFFSET ?", (first, AUDITED_ENTRIES)
+            ).fetchone():
+                return None
+            spent, held, ambiguous = self._connection.execute(_ADDED_UP, (first,)).fetchall()[0]
+            return read_totals(self._connection, window), Totals(
+                spent=Usd(spent), held=Usd(held), ambiguous=Usd(ambiguous)
+            )
+
+        found = self._consistent(read)
+        if found is not None and found[0] != found[1]:
+            raise damaged(
+                self._path,
+                f"its totals say {found[0].committed} for this window, its entries {found[1].committed}",
+            )
 
     def open_holds(self) -> tuple[Entry, ...]:
         """The holds that have not resolved: open calls, and the ambiguous ones of crashed processes."""

@@ -43,7 +43,7 @@ class Tally:
         if kept is None:
             totals = read_totals(self._connection, window)
             for bucket, (spent, held, ambiguous) in account.changes.items():
-                if bucket >= _first_bucket(window):
+                if bucket >= first_bucket(window):
                     totals = totals.plus(spent=Usd(spent), held=Usd(held), ambiguous=Usd(ambiguous))
             said = said_alerts(self._connection, window) if window.alerts else frozenset()
             kept = account.kept[window.start] = _Kept(totals, said)
@@ -99,7 +99,8 @@ class Tally:
         return account
 
 
-def _first_bucket(window: Window) -> int:
+def first_bucket(window: Window) -> int:
+    """The bucket that the start of the window lies in: all of it counts."""
     return window.start - window.start % BUCKET_SECONDS
 
 
@@ -133,7 +134,7 @@ def read_totals(connection: apsw.Connection, window: Window) -> Totals:
     spent, held, ambiguous = connection.execute(
         "SELECT coalesce(sum(spent), 0), coalesce(sum(held), 0), coalesce(sum(ambiguous), 0) FROM totals"
         " WHERE scope = ? AND key = ? AND bucket >= ?",
-        (str(window.scope), window.key, _first_bucket(window)),
+        (str(window.scope), window.key, first_bucket(window)),
     ).fetchall()[0]
     return Totals(spent=Usd(spent), held=Usd(held), ambiguous=Usd(ambiguous))
 

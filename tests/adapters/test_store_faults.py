@@ -290,3 +290,12 @@ def test_a_disk_that_is_really_full_loses_nothing_and_the_store_goes_on_when_the
     assert found["error"].startswith("disk full: ")
     assert found["count"] > 10
     assert found["kept"] == found["count"] + 1
+
+
+async def test_a_total_that_its_entries_do_not_add_up_to_is_damage(tmp_path: Path):
+    path = await _filled(tmp_path)
+    connection = apsw.Connection(str(path))
+    connection.execute("UPDATE totals SET spent = spent - 1 WHERE scope = 'budget'")
+    connection.close()
+    with pytest.raises(StoreDamaged, match=r"its totals say \$0\.399999999 .* its entries \$0\.40"):
+        open_store(tmp_path)
