@@ -196,7 +196,7 @@ class Planner:
     _sizes: tuple[_Size, ...] = field(default=_SIZES, repr=False)
 
     async def plan(self, brief: Brief, *, cap: Usd, fresh: bool = False) -> Planned:
-        """Return a compiled plan for at most `cap` dollars. `fresh` asks the model even when the cache has an answer.
+        """Return a compiled plan for at most `cap` dollars. `fresh` passes the cache by.
 
         Raises PlanningTooDear, PlanNotUsable, and what the model raises (BudgetExceeded, ModelUnavailable ...).
         """
@@ -219,7 +219,8 @@ class Planner:
         plan = await self._expand(question, messages, brief, plan, tab)
         sent = _sent(tab)
         plan = replace(plan, notes=(*plan.notes, *([sent] if sent else [])))
-        self.cache.put(key, plan_to_json(plan))
+        if not fresh:
+            self.cache.put(key, plan_to_json(plan))
         return Planned(
             plan=self._finished(brief, plan),
             bill=tab.bill,

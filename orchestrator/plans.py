@@ -149,6 +149,13 @@ def reopened(home: Home, path: Path, *, parallel: int | None = None) -> Drawn:
     )
 
 
+def repriced(home: Home, drawn: Drawn, plan: Plan) -> Drawn:
+    """The plan as the user changed it, with its forecast; what it was made from stays as it was."""
+    parallel = drawn.forecast.parallel
+    changed = priced(home, plan, home.settings.table, Calibration(), parallel=parallel)
+    return replace(drawn, planned=replace(drawn.planned, plan=plan), forecast=changed)
+
+
 def goal_or_plan(what: str) -> tuple[str, Path | None]:
     """Tell a goal from a file: return the goal's text, or the path of a saved plan."""
     path = Path(what) if len(what) < 4096 and "\n" not in what and "\0" not in what else None
@@ -363,7 +370,8 @@ async def _with_model(
         run=wish.run,
     )
     try:
-        return await planner.plan(brief, cap=max(cap, ZERO), fresh=wish.fresh)
+        # What a script says is no answer to keep.
+        return await planner.plan(brief, cap=max(cap, ZERO), fresh=wish.fresh or bool(access.scripted))
     finally:
         await metered.close()
 

@@ -1,0 +1,159 @@
+"""A priced plan as plain text for a terminal, and as JSON; the same plan and prices give the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from orchestrator.adapters.rendering_terminal import table
+from orchestrator.core.domain import ExecutorName, Plan, Question, Subtask
+from orchestrator.core.forecast import Dollars, Forecast, SubtaskForecast
+from orchestrator.core.planning import plan_to_json, unchecked
+from orchestrator.core.serial import encode
+from orchestrator.core.text import one_line
+
+SHOWN_SUBTASKS = 60
+
+
+def priced_plan_text(
+    plan: Plan, forecast: Forecast, *, vendors: Mapping[str, str] | None = None, remarks: Iterable[str] = ()
+) -> str:
+    """Return the plan as a table with its dollars, what it would cost otherwise, and everything worth knowing first."""
+    parts = [
+        _heading(plan),
+        _subtasks(plan, forecast),
+        _totals(plan, forecast),
+        _questions(plan.questions),
+        _vendors(plan, forecast, vendors or {}),
+        _notes(plan, forecast, remarks),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _heading(plan: Plan) -> list[str]:
+    made_from = plan.made_from
+    by = f"{made_from.planner} planner" + (f" ({one_line(made_from.model, 60)})" if made_from.model else "")
+    at = f" at commit {one_line(made_from.commit[:12], 12)}" if made_from.commit else ""
+    return [f"Plan: {one_line(plan.goal, 100)}", f"  made by the {by}{at}"]
+
+
+def _subtasks(plan: Plan, forecast: Forecast) -> list[str]:
+    rows = [("", "subtask", "title", "tier", "likely", "from", "to", "minutes", "needs")]
+    for number, (subtask, row) in enumerate(zip(plan.subtasks, forecast.subtasks, strict=True), 1):
+        if number > SHOWN_SUBTASKS:
+            break
+        rows.append(
+            (
+                str(number),
+                subtask.id,
+                one_line(subtask.title, 56),
+                _tier(subtask),
+                *_dollars(row.dollars),
+                _minutes(row.seconds.likely),
+                one_line(", ".join(subtask.depends_on), 40),
+            )
+        )
+    lines = table(rows, right=(0, 4, 5, 6, 7))
+    if len(plan.subtasks) > SHOWN_SUBTASKS:
+        lines.append(f"... and {len(plan.subtasks) - SHOWN_SUBTASKS} more; --json and --html show all")
+    return lines
+
+
+def _tier(subtask: Subtask) -> str:
+    if subtask.executor is ExecutorName.TOOL:
+        return subtask.tool or "tool"
+    return subtask.tag.tier + (" (you)" if subtask.tag.decided_by == "user" else "")
+
+
+def _dollars(dollars: Dollars | None) -> tuple[str, str, str]:
+    if dollars is None:
+        return "?", "?", "?"
+    if not dollars.high:
+        return "$0", "", ""
+    return dollars.likely.rounded(), dollars.low.rounded(), dollars.high.rounded()
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f}"
+
+
+def _totals(plan: Plan, forecast: Forecast) -> list[str]:
+    count = len(plan.subtasks)
+    if forecast.dollars is None:
+        lines = ["total: unknown, because a price is unknown"]
+    else:
+        low, likely, high = forecast.dollars.low, forecast.dollars.likely, forecast.dollars.high
+        lines = [f"total: likely {likely.rounded()}, {low.rounded()} to {high.rounded()} in 8 of 10 cases"]
+    seconds = forecast.seconds
+    lines.append(
+        f"  about {forecast.succeeds:.1f} of {count} will pass their checks; {_minutes(seconds.likely)} minutes "
+        f"({_minutes(seconds.low)} to {_minutes(seconds.high)}) with {forecast.parallel} at once"
+    )
+    lines.append(
+        f"  {forecast.input_tokens.likely:,} tokens in, {forecast.output_tokens.likely:,} out, "
+        "retries and escalations included"
+    )
+    for other in forecast.alternatives:
+        price = "unknown" if other.dollars is None else other.dollars.likely.rounded()
+        lines.append(f"  {other.name}: {price}, about {other.succeeds:.1f} would pass")
+    if len(forecast.critical_path) > 1:
+        chain = one_line(" -> ".join(forecast.critical_path), 160)
+        lines.append(f"  longest chain: {chain} ({_minutes(forecast.critical_seconds)} minutes)")
+    return lines
+
+
+def _questions(questions: Sequence[Question]) -> list[str]:
+    lines = []
+    for question in questions:
+        answer = question.answer if question.answer is not None else f"{question.default} (default)"
+        lines.append(f"question {question.id}: {one_line(question.text, 160)}")
+        if question.options:
+            lines.append(f"  options: {one_line(', '.join(question.options), 160)}")
+        lines.append(f"  answer: {one_line(answer, 160)}")
+    return lines
+
+
+def _vendors(plan: Plan, forecast: Forecast, vendors: Mapping[str, str]) -> list[str]:
+    """Which files each vendor will be shown: those a subtask touches, on the model it starts on."""
+    shown: dict[str, dict[str, None]] = {}
+    for subtask, row in zip(plan.subtasks, forecast.subtasks, strict=True):
+        if row.model is not None:
+            vendor = f"{vendors.get(row.model, '?')} ({row.model})"
+            shown.setdefault(vendor, {}).update(dict.fromkeys(subtask.touches or ("files not known yet",)))
+    return [
+        f"goes to {one_line(vendor, 60)}: {one_line(', '.join(files), 200)}"
+        for vendor, files in shown.items()
+    ]
+
+
+def _notes(plan: Plan, forecast: Forecast, remarks: Iterable[str]) -> list[str]:
+    lines = [f"note: {one_line(remark, 240)}" for remark in (*remarks, *plan.notes, *forecast.notes)]
+    bare = unchecked(plan)
+    if bare:
+        lines.append(f"note: only the project's own suite judges {one_line(', '.join(bare), 160)}")
+    lines += [f"odds: {_row}" for _row in forecast.priors]
+    return lines
+
+
+def priced_plan_json(
+    plan: Plan, forecast: Forecast, *, stale: Sequence[str] = (), planning: Mapping[str, object] | None = None
+) -> str:
+    """Return plan and forecast as one JSON document."""
+    document = {
+        "schema": "orchestrator.priced-plan",
+        "version": 1,
+        "plan": json.loads(plan_to_json(plan)),
+        "forecast": encode(forecast),
+        "stale": list(stale),
+        "planning": dict(planning or {}),
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def price_of(forecast: Forecast) -> Mapping[str, str]:
+    """The likely dollars of each subtask, as they are shown beside it."""
+    return {row.id: _likely(row) for row in forecast.subtasks}
+
+
+def _likely(row: SubtaskForecast) -> str:
+    return "?" if row.dollars is None else row.dollars.likely.rounded() if row.dollars.high else "$0"
