@@ -224,17 +224,25 @@ class Runner:
         """Do what is commanded, and what comes of it, until nothing is left but to wait."""
         while commands and self._ending is None:
             unwanted = {command.attempt for command in commands if isinstance(command, CancelAttempt)}
+            latest = {command.attempt: command for command in commands if isinstance(command, Start)}
             events: list[Event] = []
             for command in commands:
                 match command:
                     case Start() if taking_over:
                         events += filter(None, [await self._take_over(command, unwanted)])
-                    case Start():
+                    case Start() if command is latest[command.attempt] and self.dispatch.is_starting(
+                        command.attempt
+                    ):
                         events.append(await self._prepare(command))
+                    case Start():
+                        # Taken back, or said again after a request came in between.
+                        continue
                     case Land():
                         self._landings.put_nowait(command.attempt)
                     case CancelAttempt():
                         await self._engine.cancel(command.attempt)
+                    case Pause() | Finish() if command is not self.dispatch.resting:
+                        continue
                     case Pause():
                         events.append(self._paused(command.waiting_for, command.reason))
                     case Finish():

@@ -199,9 +199,12 @@ class Attempts:
             return node
         if attempt.number <= node.number or node.phase.active or node.phase is Phase.SUCCEEDED:
             return None
-        # Journalled by a run with other limits, or just after a request to skip it: it is under way all the same.
-        if node.phase.final:
-            node.wish = node.phase
+        # Journalled by a run with other limits, or just after a request: it is under way all the same.
+        self._take_starts_back()
+        if node.phase is Phase.FAILED:
+            self.board.reopen(node, commands)
+        elif node.missing or node.phase.final:
+            node.wish = node.phase if node.phase in (Phase.SKIPPED, Phase.CANCELLED) else Phase.READY
             commands.append(CancelAttempt(attempt=attempt))
         self.board.withdraw(node)
         self.board.ready.take(node.place, node.target)
@@ -209,11 +212,19 @@ class Attempts:
         self.board.move(node, Phase.STARTING)
         return node
 
+    def _take_starts_back(self) -> None:
+        """Make every attempt that was only commanded a ready subtask again, as the journal knows it."""
+        for node in self.board.in_phase(Phase.STARTING):
+            self.board.ready.give_back_slot(node.model)
+            self.board.ready.give_back_files(node.place)
+            node.number -= 1
+            self.board.admit(node)
+
     def _grant_wish(self, node: Node, commands: list[Command]) -> None:
         """The attempt under way has ended: now the subtask goes where the user wanted it."""
         wish, node.wish = node.wish, None
         self.board.ready.give_back_files(node.place)
         if wish is Phase.READY:
-            self.board.reopen(node)
+            self.board.reopen(node, commands)
         elif wish is not None:
             self.board.close(node, wish, "on request", commands)

@@ -171,31 +171,37 @@ class Board:
         """End a subtask without success, and block all that cannot run without it."""
         self.withdraw(node)
         self.move(node, phase, detail)
+        self._block_behind(node, node, commands)
+
+    def _block(self, node: Node, because: Node, commands: list[Command]) -> None:
+        node.because = because.id
+        self.move(node, Phase.BLOCKED, f"{because.id} {STATE_OF[because.phase].value}")
+        commands.append(Block(subtask=node.id, because=because.id))
+
+    def _block_behind(self, node: Node, because: Node, commands: list[Command]) -> None:
         stack = [node]
         while stack:
             for place in stack.pop().wanted_by:
                 other = self.nodes[place]
                 if other.phase is Phase.PENDING:
-                    other.because = node.id
-                    self.move(other, Phase.BLOCKED, f"{node.id} {STATE_OF[phase].value}")
-                    commands.append(Block(subtask=other.id, because=node.id))
+                    self._block(other, because, commands)
                     stack.append(other)
 
-    def reopen(self, node: Node) -> None:
+    def reopen(self, node: Node, commands: list[Command]) -> None:
         """Let a finished or waiting subtask run again, and with it what was blocked by nothing else."""
         self.withdraw(node)
         was_done = node.phase is Phase.SUCCEEDED
         node.start_over()
         if was_done:
             self._count_again(node)
-        self.settle(node)
+        self.settle(node, commands)
         stack = [node]
         while stack:
             for place in stack.pop().wanted_by:
                 other = self.nodes[place]
                 if other.phase is Phase.BLOCKED and not self._hopeless(other):
                     other.because = None
-                    self.settle(other)
+                    self.settle(other, commands)
                     stack.append(other)
 
     def undo(self, node: Node, detail: str, commands: list[Command]) -> None:
@@ -207,20 +213,23 @@ class Board:
         for place in node.wanted_by:
             other = self.nodes[place]
             other.missing += 1
-            if other.phase in (Phase.READY, Phase.ASIDE, Phase.HELD, Phase.NO_ROOM, Phase.NO_MODEL):
+            if other.phase is Phase.RUNNING:
+                # It builds on what is gone. Who moves the pieces cancels the attempt.
+                other.wish = other.wish or Phase.READY
+            elif other.phase in (Phase.READY, Phase.ASIDE, Phase.HELD, Phase.NO_ROOM, Phase.NO_MODEL):
                 self.withdraw(other)
                 self.move(other, Phase.PENDING)
 
-    def settle(self, node: Node) -> None:
+    def settle(self, node: Node, commands: list[Command]) -> None:
         """Queue an unfinished subtask, or let it wait for its dependencies, or block it."""
         blocker = next(
             (self.nodes[place] for place in node.needs if _ended_badly(self.nodes[place].phase)), None
         )
-        if blocker is not None:
-            node.because = blocker.id
-            self.move(node, Phase.BLOCKED, f"{blocker.id} {STATE_OF[blocker.phase].value}")
-        else:
+        if blocker is None:
             self.admit(node)
+        else:
+            self._block(node, blocker, commands)
+            self._block_behind(node, blocker, commands)
 
     def _hopeless(self, node: Node) -> bool:
         return any(_ended_badly(self.nodes[place].phase) for place in node.needs)
@@ -252,7 +261,10 @@ def _carry_over(old: Node, node: Node) -> None:
     """Take over from the plan before what must not be lost: results, numbers, lessons, what is under way."""
     node.number, node.after, node.notes = old.number, old.after, old.notes
     node.smart_nano, node.tokens_used = old.smart_nano, old.tokens_used
-    if old.phase is Phase.SUCCEEDED or old.phase.active:
+    if old.phase > Phase.SUCCEEDED:
+        return
+    node.rung = min(old.rung, len(node.rungs) - 1)
+    node.tries, node.failures, node.conflicts = old.tries, old.failures, old.conflicts
+    if old.phase.active or old.phase is Phase.SUCCEEDED:
         node.phase, node.model, node.detail = old.phase, old.model, old.detail
-        node.rungs, node.rung, node.tries = old.rungs, old.rung, old.tries
-        node.failures, node.conflicts, node.wish = old.failures, old.conflicts, old.wish
+        node.wish, node.refused_at = old.wish, old.refused_at

@@ -29,6 +29,8 @@ Transitions of one subtask (rows: where it stands; the event; where it goes and 
 The run: nothing active and all final -> Finish; nothing active and nothing can start -> Pause, with what it
 waits for. PauseRequested lets what is under way end. Every event is journalled before it is handled, and
 only events move a subtask on, so a machine that is given the journal's events and then begins is the same one.
+For that, a `Start` no event has answered does not count against what users ask for: it is taken back, and said
+again if it still holds. Who performs commands drops a `Start` whose attempt is not `starting` any more.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.attempts import Attempts
 from orchestrator.core.board import Board, remaining_path
 from orchestrator.core.domain import (
+    AttemptId,
     ExecutorName,
     Limits,
     ModelAlias,
@@ -53,6 +56,8 @@ from orchestrator.core.domain import (
 from orchestrator.core.escalation import Cost, Escalation, Odds, even_odds, token_cost
 from orchestrator.core.node import Node, Phase
 from orchestrator.core.waiting import Waiting, pause_of, waiting_of
+
+_OF_ATTEMPTS = (ev.AttemptStarted, ev.AttemptFinished, ev.SubtaskLanded, ev.LandingRefused)
 
 
 class Dispatch(Attempts):
@@ -124,15 +129,19 @@ class Dispatch(Attempts):
         handler = self._handlers.get(type(event))
         if handler is None:
             return commands
+        if not isinstance(event, _OF_ATTEMPTS):
+            self._take_starts_back()
         handler(event, commands)
         return self._go(commands) if self._begun else commands
 
     def begin(self) -> list[ev.Command]:
         """Start what can start. To be called once, after the events that are there already."""
         self._begun = True
+        commands: list[ev.Command] = []
         for node in self.board.in_phase(Phase.PENDING):
-            self.board.settle(node)
-        return self._go([])
+            if node.phase is Phase.PENDING:
+                self.board.settle(node, commands)
+        return self._go(commands)
 
     def replay(self, events: Iterable[ev.Event]) -> None:
         """Take in a journal from its beginning; `outstanding` and then `begin` say what is to be done."""
@@ -165,7 +174,9 @@ class Dispatch(Attempts):
                 node.model = node.target
                 board.move(node, Phase.STARTING)
                 commands.append(_start(node))
-        if not board.active:
+        if board.active:
+            self._said = None
+        else:
             self._rest(commands)
         return commands
 
@@ -226,22 +237,35 @@ class Dispatch(Attempts):
         old = {node.id: node for node in self.board.nodes}
         kept = {subtask.id for subtask in event.plan.subtasks}
         dropped = [node for node in self.board.nodes if node.id not in kept]
+        # What is done or under way stays what it was when it was started.
+        settled = {
+            node.id: node.subtask
+            for node in old.values()
+            if node.phase is Phase.SUCCEEDED or node.phase.active
+        }
         self.board = Board(
-            (*event.plan.subtasks, *(node.subtask for node in dropped)),
+            (
+                *(settled.get(subtask.id, subtask) for subtask in event.plan.subtasks),
+                *(node.subtask for node in dropped),
+            ),
             limits=self._limits,
             escalation=self._escalation,
             before=old,
         )
         self._said = None
+        self._revive()
         for before in dropped:
             node = self.board[before.id]
             if before.phase.final and not node.phase.final:
                 self.board.move(node, before.phase, before.detail)
-            elif not before.phase.final:
-                self._ask(node, Phase.CANCELLED, "not in the new plan", commands)
+            elif not node.phase.final and not node.phase.active:
+                self.board.move(node, Phase.CANCELLED, "not in the new plan")
+        for before in dropped:
+            self._ask(self.board[before.id], Phase.CANCELLED, "not in the new plan", commands)
         self.board.select(self._selected)
         for node in self.board.in_phase(Phase.PENDING):
-            self.board.settle(node)
+            if node.phase is Phase.PENDING:
+                self.board.settle(node, commands)
 
     # --- what users ask for --------------------------------------------------------------------------
 
@@ -255,18 +279,18 @@ class Dispatch(Attempts):
         if event.subtask is None:
             self._cancelled = True
             for node in self.board.nodes:
-                if node.phase.active:
-                    self._ask(node, Phase.CANCELLED, "", commands)
-                elif not node.phase.final:
+                if not node.phase.active and not node.phase.final:
                     self.board.withdraw(node)
                     self.board.move(node, Phase.CANCELLED, "the run was cancelled")
+            for node in self.board.in_phase(Phase.RUNNING, Phase.LANDING):
+                self._ask(node, Phase.CANCELLED, "", commands)
         elif event.subtask in self.board.index:
             self._ask(self.board[event.subtask], Phase.CANCELLED, "on request", commands)
 
     def _ask(self, node: Node, phase: Phase, why: str, commands: list[ev.Command]) -> None:
         """Bring a subtask to the end a user wants: at once, or when what is under way has ended."""
         if node.phase.active:
-            if node.wish is None and node.phase is not Phase.LANDING:
+            if node.wish is None and node.phase is Phase.RUNNING:
                 commands.append(ev.CancelAttempt(attempt=node.attempt))
             node.wish = phase
         elif not node.phase.final:
@@ -289,8 +313,8 @@ class Dispatch(Attempts):
         self._climb_from(node, event.model)
         node.reasons = ("the user asked for another try",)
         for blocker in self.board.blockers(node):
-            self.board.reopen(blocker)
-        self.board.reopen(node)
+            self.board.reopen(blocker, commands)
+        self.board.reopen(node, commands)
 
     def _revive(self) -> None:
         """A run that had ended has something to do again."""
@@ -316,14 +340,18 @@ class Dispatch(Attempts):
             node.notes.append(event.note)
         if event.retry:
             node.reasons = ("its commit was taken back",)
-            self.board.reopen(node)
+            self.board.reopen(node, commands)
         else:
             self.board.undo(node, "its commit was taken back", commands)
+        for place in node.wanted_by:
+            other = self.board.nodes[place]
+            if other.wish is Phase.READY and other.phase is Phase.RUNNING:
+                commands.append(ev.CancelAttempt(attempt=other.attempt))
         for subtask_id in event.reopened:
             other = self.board[subtask_id]
             if other.phase is Phase.SUCCEEDED:
                 other.reasons = (f"{node.id} was taken back",)
-                self.board.reopen(other)
+                self.board.reopen(other, commands)
 
     def _selection_changed(self, event: ev.SelectionChanged, commands: list[ev.Command]) -> None:
         self._said = None
@@ -354,9 +382,19 @@ class Dispatch(Attempts):
         """All that is remembered of a subtask, to be looked at only."""
         return self.board[subtask]
 
+    def is_starting(self, attempt: AttemptId) -> bool:
+        """Whether the attempt's `Start` still holds and no event has answered it."""
+        node = self.board[attempt.subtask]
+        return node.phase is Phase.STARTING and node.number == attempt.number
+
     def is_entry(self, subtask: SubtaskId) -> bool:
         """Whether the subtask stands on its entry rung, which a budget band may put on a cheaper model."""
         return self.board[subtask].rung == 0
+
+    @property
+    def resting(self) -> ev.Pause | ev.Finish | None:
+        """What was said when nothing was under way and nothing could start; None while there is something to do."""
+        return self._said
 
     @property
     def seconds_left(self) -> float:

@@ -376,7 +376,8 @@ def test_enough_money_lets_held_escalations_go_at_once_and_eager_never_holds():
     assert dispatch.waiting(SubtaskId("a")) is not None
     assert dispatch.waiting(SubtaskId("a"))[0] is WaitingFor.BUDGET
     dispatch.handle(FundsAssessed(short=False))
-    assert dispatch.waiting(SubtaskId("a"))[0] is WaitingFor.SLOT
+    # It is more urgent than what was about to start.
+    assert dispatch.node(SubtaskId("a")).number == 2
     eager = Dispatch(
         plan(subtask("a", seconds=20), subtask("b")),
         escalation=replace(TWO_RUNGS, policy=Policy.EAGER),
@@ -484,7 +485,10 @@ def test_undoing_a_landed_subtask_reopens_the_dependents_that_are_named():
 
     undone = SubtaskUndone(subtask=SubtaskId("parse"), commit="c1", reopened=(SubtaskId("render"),))
     dispatch = landed_chain()
-    assert dispatch.handle(undone) == [Finish()]
+    assert dispatch.handle(undone) == [
+        Block(subtask=SubtaskId("render"), because=SubtaskId("parse")),
+        Finish(),
+    ]
     assert states(dispatch) == {"parse": "skipped", "render": "blocked", "publish": "succeeded"}
     dispatch = landed_chain()
     commands = dispatch.handle(replace(undone, retry=True))
