@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import NamedTuple, TypeVar
 
 from orchestrator.adapters.settings_fields import Fields
 from orchestrator.adapters.settings_routing import alias, known_alias, share
 from orchestrator.core.domain import CHEAP, SMART, ModelAlias, Policy
 from orchestrator.core.money import Usd
+
+_Amount = TypeVar("_Amount", int, Usd, Decimal)
 
 NAME = "orchestrator"
 KEYS = (
@@ -23,19 +26,6 @@ KEYS = (
     "planning_share",
     "checks",
     "setup",
-    "check_seconds",
-    "sandbox",
-    "network_in_setup",
-    "deny_files",
-    "hook_dispatch",
-)
-# Safe from anybody: each can only make a run smaller, slower or more careful.
-TIGHTENING = (
-    "models",
-    "parallel",
-    "attempts_per_rung",
-    "smart_per_subtask",
-    "planning_share",
     "check_seconds",
     "sandbox",
     "network_in_setup",
@@ -91,6 +81,25 @@ class Options:
     hook_dispatch: bool = False
 
 
+class _Tightening(NamedTuple):
+    """What anybody's section may set; None where it is silent."""
+
+    models: tuple[ModelAlias, ...] | None
+    parallel: int | None
+    attempts_per_rung: int | None
+    smart_per_subtask: Usd | None
+    planning_share: Decimal | None
+    check_seconds: float | None
+    sandbox: str | None
+    network_in_setup: bool | None
+    deny_files: tuple[str, ...] | None
+    hook_dispatch: bool | None
+
+
+# Safe from anybody: each can only make a run smaller, slower or more careful.
+TIGHTENING = _Tightening._fields
+
+
 def read_options(top: Fields, aliases: Collection[str]) -> Options:
     """Read the section; what it leaves out has its default."""
     section = top.inside(NAME)
@@ -113,7 +122,7 @@ def read_options(top: Fields, aliases: Collection[str]) -> Options:
         "commands": _commands(section),
         "setup": _setup(section),
         "policy": section.enum("policy", Policy),
-        **_tightening(section, aliases),
+        **_tightening(section, aliases)._asdict(),
     }
     return replace(defaults, **{key: value for key, value in values.items() if value is not None})  # type: ignore[arg-type]
 
@@ -124,49 +133,51 @@ def tightened(options: Options, over: Fields, aliases: Collection[str]) -> Optio
     if section is None:
         return options
     given = _tightening(section, aliases)
-
-    def least(name: str) -> object:
-        ours, theirs = getattr(options, name), given[name]
-        if ours is None or theirs is None:
-            return ours if theirs is None else theirs
-        return min(ours, theirs)
-
-    allowed = given["models"]
-    if options.models is not None and isinstance(allowed, tuple):
-        allowed = tuple(name for name in options.models if name in allowed)
+    models = given.models
+    if options.models is not None and models is not None:
+        models = tuple(name for name in options.models if name in models)
     return replace(
         options,
-        models=options.models if allowed is None else allowed,
-        parallel=least("parallel"),
-        attempts_per_rung=least("attempts_per_rung"),
-        smart_per_subtask=least("smart_per_subtask"),
-        planning_share=least("planning_share"),
-        check_seconds=least("check_seconds"),
-        sandbox="auto" if given["sandbox"] == "auto" else options.sandbox,
-        network_in_setup=options.network_in_setup and given["network_in_setup"] is not False,
-        deny_files=tuple(dict.fromkeys((*options.deny_files, *(given["deny_files"] or ())))),  # type: ignore[misc]
-        hook_dispatch=options.hook_dispatch and given["hook_dispatch"] is not False,
+        models=options.models if models is None else models,
+        parallel=_least(options.parallel, given.parallel),
+        attempts_per_rung=min(
+            options.attempts_per_rung, given.attempts_per_rung or options.attempts_per_rung
+        ),
+        smart_per_subtask=_least(options.smart_per_subtask, given.smart_per_subtask),
+        planning_share=_least(options.planning_share, given.planning_share) or Decimal(0),
+        check_seconds=min(options.check_seconds, given.check_seconds or options.check_seconds),
+        sandbox="auto" if given.sandbox == "auto" else options.sandbox,
+        network_in_setup=options.network_in_setup and given.network_in_setup is not False,
+        deny_files=tuple(dict.fromkeys((*options.deny_files, *(given.deny_files or ())))),
+        hook_dispatch=options.hook_dispatch and given.hook_dispatch is not False,
     )
 
 
-def _tightening(section: Fields, aliases: Collection[str]) -> dict[str, object]:
+def _least(ours: _Amount | None, theirs: _Amount | None) -> _Amount | None:
+    """The smaller of two bounds, where None is no bound."""
+    if ours is None or theirs is None:
+        return ours if theirs is None else theirs
+    return min(ours, theirs)
+
+
+def _tightening(section: Fields, aliases: Collection[str]) -> _Tightening:
     models = section.texts("models")
     for name in models or ():
         known_alias(section, "models", name, aliases)
     denied = section.texts("deny_files")
     seconds = section.number("check_seconds", low=1, high=86_400)
-    return {
-        "models": None if models is None else tuple(ModelAlias(name) for name in models),
-        "parallel": section.integer("parallel", low=1, high=64),
-        "attempts_per_rung": section.integer("attempts_per_rung", low=1, high=5),
-        "smart_per_subtask": section.usd("smart_per_subtask"),
-        "planning_share": share(section, "planning_share"),
-        "check_seconds": None if seconds is None else float(seconds),
-        "sandbox": section.choice("sandbox", SANDBOXES),
-        "network_in_setup": section.boolean("network_in_setup"),
-        "deny_files": None if denied is None else tuple(dict.fromkeys((*DENIED, *denied))),
-        "hook_dispatch": section.boolean("hook_dispatch"),
-    }
+    return _Tightening(
+        models=None if models is None else tuple(ModelAlias(name) for name in models),
+        parallel=section.integer("parallel", low=1, high=64),
+        attempts_per_rung=section.integer("attempts_per_rung", low=1, high=5),
+        smart_per_subtask=section.usd("smart_per_subtask"),
+        planning_share=share(section, "planning_share"),
+        check_seconds=None if seconds is None else float(seconds),
+        sandbox=section.choice("sandbox", SANDBOXES),
+        network_in_setup=section.boolean("network_in_setup"),
+        deny_files=None if denied is None else tuple(dict.fromkeys((*DENIED, *denied))),
+        hook_dispatch=section.boolean("hook_dispatch"),
+    )
 
 
 def _tiers(
