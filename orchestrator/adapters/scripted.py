@@ -122,13 +122,13 @@ class ScriptedProvider:
         """Let `count` held replies go; None opens the barrier for good."""
         self._playing().performance.barriers.release(barrier, count)
 
-    def wait_until_held(self, barrier: str, count: int = 1, *, timeout_seconds: float = 30.0) -> bool:
+    def wait_until_held(self, barrier: str, count: int = 1, *, timeout_seconds: float = 60.0) -> bool:
         """Block until `count` replies wait at the barrier (from async code: through `asyncio.to_thread`)."""
         return self._playing().performance.barriers.wait_until_held(
             barrier, count, timeout_seconds=timeout_seconds
         )
 
-    def wait_for_calls(self, count: int, *, finished: bool = False, timeout_seconds: float = 30.0) -> bool:
+    def wait_for_calls(self, count: int, *, finished: bool = False, timeout_seconds: float = 60.0) -> bool:
         """Block until `count` calls came in, or came to their end."""
         return self._log.wait_for(count, finished=finished, timeout_seconds=timeout_seconds)
 

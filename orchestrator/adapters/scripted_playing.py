@@ -160,7 +160,7 @@ class Barriers:
         with self._changed:
             return {name: len(waiting) for name, waiting in self._waiting.items() if waiting}
 
-    def wait_until_held(self, name: str, count: int = 1, *, timeout_seconds: float = 30.0) -> bool:
+    def wait_until_held(self, name: str, count: int = 1, *, timeout_seconds: float = 60.0) -> bool:
         """Block until at least `count` replies wait at the barrier; False when that did not happen in time."""
         with self._changed:
             return self._changed.wait_for(
@@ -218,7 +218,7 @@ class CallLog:
             self._write({"event": "finished", "call": call.number, "outcome": outcome, "usage": usage})
             self._changed.notify_all()
 
-    def wait_for(self, count: int, *, finished: bool = False, timeout_seconds: float = 30.0) -> bool:
+    def wait_for(self, count: int, *, finished: bool = False, timeout_seconds: float = 60.0) -> bool:
         """Block until `count` calls came in (or are finished); False when that did not happen in time."""
 
         def enough() -> bool:
