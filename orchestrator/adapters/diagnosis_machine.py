@@ -7,7 +7,7 @@ import platform
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -120,27 +120,25 @@ def _base_of(prefix: Path) -> Path | None:
 def _broken(environ: Mapping[str, str], what: str) -> Finding:
     """A damaged installation. Where our own checkout has a setup.sh, it can be made anew from the lock."""
     setup = Path(__file__).resolve().parents[2] / "setup.sh"
-    repair: Callable[[], str] | None = None
-    if setup.is_file():
-        repair = lambda: _set_up(setup, environ)  # noqa: E731
-    remedy = (
-        f"run {setup}"
-        if repair
-        else "install it again, for example `uv tool install --reinstall orchestrator`"
+    if not setup.is_file():
+        again = "install it again, for example `uv tool install --reinstall orchestrator`"
+        return Finding(area="environment", level=Level.ERROR, what=what, remedy=again)
+    return Finding(
+        area="environment",
+        level=Level.ERROR,
+        what=what,
+        remedy=f"run {setup}",
+        repair=lambda: set_up(setup, environ),
     )
-    return Finding(area="environment", level=Level.ERROR, what=what, remedy=remedy, repair=repair)
 
 
-def _set_up(setup: Path, environ: Mapping[str, str]) -> str:
+def set_up(setup: Path, environ: Mapping[str, str]) -> str:
+    """Run a checkout's setup.sh; return what was done. Raises OrchestratorError with its last line."""
     from orchestrator.adapters.processes import run_blocking
 
     # The user's own set-up, with the user's own environment: the package index may be configured there.
     done = run_blocking(
-        [str(setup)],
-        cwd=setup.parent,
-        env=environ,
-        timeout_seconds=SETUP_SECONDS,
-        merge_stderr=True,
+        [str(setup)], cwd=setup.parent, env=environ, timeout_seconds=SETUP_SECONDS, merge_stderr=True
     )
     if done.exit_code != 0:
         last = done.text.strip().splitlines()[-1:] or [""]
@@ -148,10 +146,8 @@ def _set_up(setup: Path, environ: Mapping[str, str]) -> str:
     return f"ran {setup}"
 
 
-def _sqlite() -> Finding:
-    import apsw
-
-    found = apsw.sqlite_lib_version()
+def judge_sqlite(found: str) -> Finding:
+    """Whether the ledger is safe in this version of SQLite."""
     if tuple(int(part) for part in found.split(".")) < SAFE_SQLITE:
         return Finding(
             area="sqlite",
@@ -159,13 +155,18 @@ def _sqlite() -> Finding:
             what=f"SQLite {found} can lose entries of the ledger",
             remedy="run ./setup.sh, which brings a newer one",
         )
-    return Finding(area="sqlite", level=Level.OK, what=f"SQLite {found} (apsw {apsw.apsw_version()})")
+    return Finding(area="sqlite", level=Level.OK, what=f"SQLite {found}")
 
 
-def _litellm() -> Finding:
-    try:
-        found = version("litellm")
-    except PackageNotFoundError:
+def _sqlite() -> Finding:
+    import apsw
+
+    return judge_sqlite(apsw.sqlite_lib_version())
+
+
+def judge_litellm(found: str | None) -> Finding:
+    """Whether this release of LiteLLM may be used; None is none at all."""
+    if found is None:
         return Finding(
             area="litellm", level=Level.ERROR, what="LiteLLM is not installed", remedy="run ./setup.sh"
         )
@@ -184,6 +185,13 @@ def _litellm() -> Finding:
             remedy="run ./setup.sh",
         )
     return Finding(area="litellm", level=Level.OK, what=f"LiteLLM {found}, no advisory known")
+
+
+def _litellm() -> Finding:
+    try:
+        return judge_litellm(version("litellm"))
+    except PackageNotFoundError:
+        return judge_litellm(None)
 
 
 def _git(environ: Mapping[str, str]) -> Finding:

@@ -269,6 +269,8 @@ def _priced(entry: Declared, known: Listed | None) -> Price | str:
     """The price and nothing less: what the file says, else the price map; free only when declared so."""
     if reason := unbounded_parameter(entry.parameters):
         return reason
+    if entry.model.endswith(":online"):
+        return ":online: OpenRouter charges its web searches apart, so no hold could bound the bill"
     if entry.free:
         return Price(base=Rates(input=ZERO, output=ZERO))
     own = {"input_cost_per_token", "output_cost_per_token"} & set(entry.costs)

@@ -189,13 +189,16 @@ def priced(params: str, info: str = "", **environ: str) -> str:
             "plugins: plugins may be charged apart",
         ),
         ("model: openai/gpt-5, service_tier: warp", "", "service_tier 'warp': its price is not known"),
+        ("model: 'openrouter/x/y:online'", "cost_per_token: 0.000001", ":online: OpenRouter charges"),
         ("model: perplexity/sonar-deep-research", "", "citation_cost_per_token: no hold could bound"),
     ],
 )
 def test_a_model_whose_bill_no_hold_could_bound_is_not_used(
     place: Place, params: str, info: str, reason: str
 ):
-    settings = place.load(model(params, info), OPENAI_API_KEY="k", PERPLEXITYAI_API_KEY="k")
+    settings = place.load(
+        model(params, info), OPENAI_API_KEY="k", PERPLEXITYAI_API_KEY="k", OPENROUTER_API_KEY="k"
+    )
     assert settings.table.catalogue.pools == {}
     assert len(settings.notes) == 1
     assert reason in settings.notes[0]
