@@ -306,7 +306,8 @@ class GitWorkspaces:
     def _remove(self, name: str) -> str | None:
         """Return the ref under which uncommitted work was kept, if there was any."""
         ref = None
-        if self.worktrees.path(name).is_dir() and self.worktrees.changes(name):
+        there = self.worktrees.path(name).is_dir() and not self.worktrees.unfinished(name)
+        if there and self.worktrees.changes(name):
             ref = self._keep(name, f"Uncommitted work of {name}")
             if left := self.worktrees.changes(name):
                 raise WorkNotKept(

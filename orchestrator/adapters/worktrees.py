@@ -76,6 +76,9 @@ class Worktrees:
     def _record(self, name: str) -> Path:
         return self.directory / f"{name}.json"
 
+    def _temporary(self, name: str) -> Path:
+        return self.directory / f".{name}.new"
+
     def names(self) -> tuple[str, ...]:
         """Every worktree that is there or half there, by its directory or by its record."""
         if not self.directory.is_dir():
@@ -107,6 +110,13 @@ class Worktrees:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def unfinished(self, name: str) -> bool:
+        """Whether making it was cut short: nobody has worked in it, and nothing in it is worth keeping."""
+        try:
+            return json.loads(self._record(name).read_bytes())["ready"] is False
+        except (OSError, ValueError, KeyError, TypeError):
+            return not any(place.name != ".git" for place in self.path(name).iterdir())
+
     def watched(self, name: str) -> Git:
         """Git for comparing and committing: the shared directory and our index, nothing the executor can reach."""
         common = self.repository.common_dir
@@ -137,13 +147,14 @@ class Worktrees:
             )
             git_dir = self.git_dir(name)
             assert git_dir is not None
-            self._write(name, git_dir, commit)
+            self._write(name, git_dir, commit, ready=False)
         try:
             self.inside(name).text("read-tree", "--reset", "-u", commit)
         except GitFailed:
             self.delete(name)
             raise
         self._show_index(name, git_dir)
+        self._write(name, git_dir, commit)
         return Worktree(path=str(path), base=commit, name=name)
 
     def move_to(self, name: str, commit: str) -> None:
@@ -153,10 +164,18 @@ class Worktrees:
         git.text("read-tree", "--reset", "-u", commit)
         self.committed(name, commit)
 
-    def _write(self, name: str, git_dir: Path | None, base: str) -> None:
-        temporary = self.directory / f".{name}.new"
+    def _write(self, name: str, git_dir: Path | None, base: str, *, ready: bool = True) -> None:
+        temporary = self._temporary(name)
         temporary.write_text(
-            json.dumps({"schema": "worktree", "version": 1, "git_dir": str(git_dir or ""), "base": base})
+            json.dumps(
+                {
+                    "schema": "worktree",
+                    "version": 1,
+                    "git_dir": str(git_dir or ""),
+                    "base": base,
+                    "ready": ready,
+                }
+            )
         )
         temporary.replace(self._record(name))
 
@@ -312,13 +331,17 @@ class Worktrees:
             self._discard(name)
 
     def _discard(self, name: str) -> None:
-        path = self.path(name)
+        path, index = self.path(name), self.index(name)
+        if path.exists() and (base := self.base(name)) is not None:
+            # Half removed, it must not look like work in which files were deleted.
+            self._write(name, self.git_dir(name), base, ready=False)
         if path.is_symlink() or path.is_file():
             path.unlink()
         elif path.exists():
             shutil.rmtree(path, onerror=_make_writable)
         self._forget(name)
-        for left in (self.index(name), self.index(name).with_name(f"{name}.index.lock"), self._record(name)):
+        ours = (index, index.with_name(f"{index.name}.lock"), self._temporary(name), self._record(name))
+        for left in ours:
             left.unlink(missing_ok=True)
         if self.directory.is_dir() and not any(self.directory.iterdir()):
             self.directory.rmdir()
