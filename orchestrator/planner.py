@@ -188,7 +188,7 @@ class Planner:
     bound: Callable[[Sequence[Message], Mapping[str, object] | None], int]
     pack: Callable[[int], Sequence[File]]
     digest: Callable[..., str]
-    cache: PlanCache
+    cache: PlanCache | None
     say: Callable[[str], None]
     keep: Callable[[str], str]
     run: RunId | None = None
@@ -196,13 +196,13 @@ class Planner:
     _sizes: tuple[_Size, ...] = field(default=_SIZES, repr=False)
 
     async def plan(self, brief: Brief, *, cap: Usd, fresh: bool = False) -> Planned:
-        """Return a compiled plan for at most `cap` dollars. `fresh` passes the cache by.
+        """Return a compiled plan for at most `cap` dollars. `fresh` asks again what is in the cache.
 
         Raises PlanningTooDear, PlanNotUsable, and what the model raises (BudgetExceeded, ModelUnavailable ...).
         """
         question, worst = self._question(brief, cap)
         key = self._key(question, brief)
-        if not fresh and (document := self.cache.get(key)) is not None:
+        if self.cache is not None and not fresh and (document := self.cache.get(key)) is not None:
             try:
                 plan = plan_from_json(document)
             except InvalidPlan:
@@ -219,7 +219,7 @@ class Planner:
         plan = await self._expand(question, messages, brief, plan, tab)
         sent = _sent(tab)
         plan = replace(plan, notes=(*plan.notes, *([sent] if sent else [])))
-        if not fresh:
+        if self.cache is not None:
             self.cache.put(key, plan_to_json(plan))
         return Planned(
             plan=self._finished(brief, plan),

@@ -364,14 +364,14 @@ async def _with_model(
         bound=input_token_bound,
         pack=_context(home, wish, survey).pack,
         digest=digest,
-        cache=PlanCacheFiles(cache_directory(home.environ)),
+        # What a script says is no answer to keep.
+        cache=None if access.scripted else PlanCacheFiles(cache_directory(home.environ)),
         say=say,
         keep=lambda text: keep_reply(home.state, text),
         run=wish.run,
     )
     try:
-        # What a script says is no answer to keep.
-        return await planner.plan(brief, cap=max(cap, ZERO), fresh=wish.fresh or bool(access.scripted))
+        return await planner.plan(brief, cap=max(cap, ZERO), fresh=wish.fresh)
     finally:
         await metered.close()
 

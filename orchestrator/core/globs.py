@@ -111,21 +111,26 @@ def _segment_pattern(segment: str) -> re.Pattern[str]:
         return re.compile(re.escape(segment))
 
 
+@lru_cache(maxsize=4096)
+def _fixed_ends(segment: str) -> tuple[str, str] | None:
+    """What a segment's names begin and end with; None when it has no wildcard."""
+    found = _WILD.search(segment)
+    if found is None:
+        return None
+    return segment[: found.start()], "" if "[" in segment else _WILD.split(segment)[-1]
+
+
 def _segments_meet(one: str, other: str) -> bool:
-    one_wild, other_wild = _WILD.search(one), _WILD.search(other)
-    if not one_wild and not other_wild:
-        return one == other
-    if not other_wild:
+    if one == other:
+        return True
+    ends, other_ends = _fixed_ends(one), _fixed_ends(other)
+    if ends is None:
+        return other_ends is not None and _matches_segment(other, one)
+    if other_ends is None:
         return _matches_segment(one, other)
-    if not one_wild:
-        return _matches_segment(other, one)
     # Two patterns: when the fixed ends agree, assume a name that fits both.
-    one_head, other_head = one[: one_wild.start()], other[: other_wild.start()]
-    one_tail, other_tail = _WILD.split(one)[-1], _WILD.split(other)[-1]
-    if "[" in one or "[" in other:
-        one_tail = other_tail = ""
-    return (one_head.startswith(other_head) or other_head.startswith(one_head)) and (
-        one_tail.endswith(other_tail) or other_tail.endswith(one_tail)
+    return (ends[0].startswith(other_ends[0]) or other_ends[0].startswith(ends[0])) and (
+        ends[1].endswith(other_ends[1]) or other_ends[1].endswith(ends[1])
     )
 
 
@@ -145,6 +150,10 @@ def overlap(one: str, other: str) -> bool:
     left, right = segments(one), segments(other)
     if len(left) > 64 or len(right) > 64:
         return True
+    for place in (0, -1):
+        # Most pairs differ here already.
+        if "**" not in (left[place], right[place]) and not _segments_meet(left[place], right[place]):
+            return False
     # reach[j]: the segments of `left` read so far can name the same directories as the first j of `right`.
     reach = [True] + [False] * len(right)
     for place, part in enumerate(right):

@@ -240,7 +240,7 @@ def _check_renamed(shaped: Draft, problems: Problems) -> None:
     first: dict[str, str] = {}
     for written, plain in zip(shaped.ids, shaped.subtasks, strict=False):
         other = first.setdefault(plain["id"], written)
-        if other is not written:
+        if other != written:
             problems.add(
                 "plan",
                 f"ids {one_line(other, 60)!r} and {one_line(written, 60)!r} are both {plain['id']!r}",

@@ -22,10 +22,12 @@ def check_ids(ids: Sequence[str], problems: Problems) -> None:
         return
     seen: dict[str, str] = {}
     for name in ids:
-        first = seen.setdefault(same_id(name), name)
-        if first is not name:
-            other = "" if first == name else f" ({one_line(first, 60)!r} is the same id)"
-            problems.add("plan", f"id {one_line(name, 60)!r} is used twice{other}")
+        first = seen.get(same_id(name))
+        if first is None:
+            seen[same_id(name)] = name
+            continue
+        other = "" if first == name else f" ({one_line(first, 60)!r} is the same id)"
+        problems.add("plan", f"id {one_line(name, 60)!r} is used twice{other}")
 
 
 def link(ids: Sequence[str], depends_on: Sequence[Sequence[str]], problems: Problems) -> list[list[int]]:
