@@ -55,10 +55,16 @@ from orchestrator.core.money import ZERO, Usd
 from orchestrator.core.ports import Assignment, Conflict
 from orchestrator.core.routing import Request, edit_needs, route
 from orchestrator.execution import Execution, RunScope
-from orchestrator.runner import Ending, Runner
+from orchestrator.runner import Ending, Runner, Watch
 from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
 
 PROMPT_OVERHEAD_TOKENS = 1500
+
+HangUp = Callable[[], None]
+
+
+def _stay() -> None:
+    """Nobody watches."""
 
 
 class ChecksCannotRun(OrchestratorError):
@@ -87,8 +93,13 @@ def new_run_id(clock: SystemClock) -> RunId:
     return RunId(f"{stamp[:10].replace('-', '')}-{stamp[11:19].replace(':', '')}-{secrets.token_hex(2)}")
 
 
-def start(home: Home, plan: Plan, choices: Choices, watch: Callable[[Event], None]) -> tuple[RunId, Ending]:
-    """Run `plan` from the repository's HEAD until nothing more can be done. Raises before anything is spent."""
+def start(
+    home: Home, plan: Plan, choices: Choices, watch: Watch, *, hang_up: HangUp = _stay
+) -> tuple[RunId, Ending]:
+    """Run `plan` from the repository's HEAD until nothing more can be done. Raises before anything is spent.
+
+    `watch` sees every event; `hang_up` is called when the terminal is gone, and the run goes on.
+    """
     run = choices.run or new_run_id(home.clock)
     settings = home.settings
     with ModelAccess.open(home) as access:
@@ -120,11 +131,11 @@ def start(home: Home, plan: Plan, choices: Choices, watch: Callable[[Event], Non
         opening: list[Event] = [started]
         if choices.only is not None:
             opening.append(SelectionChanged(only=choices.only, at=home.clock.now()))
-        return run, asyncio.run(_drive(home, access, started, (), opening, watch))
+        return run, asyncio.run(_drive(home, access, started, (), opening, watch, hang_up))
 
 
 def resume(
-    home: Home, run: RunId, *, budget: Usd | None, reason: str, watch: Callable[[Event], None]
+    home: Home, run: RunId, *, budget: Usd | None, reason: str, watch: Watch, hang_up: HangUp = _stay
 ) -> Ending:
     """Go on with a run that stopped: what is finished is neither done nor paid again."""
     events = list(home.store.events(run))
@@ -134,7 +145,7 @@ def resume(
     started = replace(events[0], budget=budget or (raised[-1] if raised else events[0].budget))
     opening = [RunResumed(budget=budget, reason=reason, at=home.clock.now())]
     with ModelAccess.open(home) as access:
-        return asyncio.run(_drive(home, access, started, events, opening, watch))
+        return asyncio.run(_drive(home, access, started, events, opening, watch, hang_up))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +221,8 @@ async def _drive(
     started: RunStarted,
     before: Sequence[Event],
     opening: Sequence[Event],
-    watch: Callable[[Event], None],
+    watch: Watch,
+    hang_up: HangUp,
 ) -> Ending:
     run = RunId(started.run)
     with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
@@ -229,7 +241,7 @@ async def _drive(
                     f"`orchestrator: checks:` in litellm_budget_config.yaml, or add --accept-unverified"
                 )
             runner.replay(before)
-            with _interruptible(runner):
+            with _interruptible(runner, hang_up):
                 return await runner.run([*opening, *said])
 
 
@@ -245,7 +257,7 @@ def _checker(home: Home, workspaces: GitWorkspaces, started: RunStarted) -> Proj
 
 @contextlib.asynccontextmanager
 async def _parts(
-    home: Home, access: ModelAccess, started: RunStarted, watch: Callable[[Event], None]
+    home: Home, access: ModelAccess, started: RunStarted, watch: Watch
 ) -> AsyncIterator[tuple[Runner, ProjectChecker, GitWorkspaces]]:
     run, settings, clock = RunId(started.run), home.settings, home.clock
     plan, store = started.plan, home.store
@@ -359,12 +371,12 @@ class _Router:
 
 
 @contextlib.contextmanager
-def _interruptible(runner: Runner) -> Iterator[None]:
+def _interruptible(runner: Runner, hang_up: HangUp) -> Iterator[None]:
     """SIGINT and SIGTERM end the run resumable; SIGHUP (the terminal is gone) lets it go on."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, runner.interrupt, "interrupted", 130)
     loop.add_signal_handler(signal.SIGTERM, runner.interrupt, "terminated", 143)
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     try:
         yield
     finally:

@@ -204,13 +204,16 @@ def _write(drawn: Drawn, *, out: Path | None, html: Path | None, md: Path | None
         write_plan(out, drawn.plan, overwrite=True)
         say(f"saved: {out}; `orchestrator plan edit {out}` changes it, `orchestrator run {out}` runs it")
     if html is not None or md is not None:
-        from orchestrator.adapters import rendering
-
         if html is not None:
-            write_text(html, rendering.plan_html(drawn.plan, drawn.forecast), overwrite=True)
+            from orchestrator.adapters.rendering_html import plan_html
+
+            page = plan_html(drawn.plan, drawn.forecast, scripted=drawn.scripted)
+            write_text(html, page, overwrite=True)
             say(f"written: {html}")
         if md is not None:
-            write_text(md, rendering.plan_markdown(drawn.plan, drawn.forecast), overwrite=True)
+            from orchestrator.adapters.rendering_markdown import plan_markdown
+
+            write_text(md, plan_markdown(drawn.plan, drawn.forecast, scripted=drawn.scripted), overwrite=True)
             say(f"written: {md}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,15 +10,26 @@ import typer
 
 from orchestrator.core.domain import OrchestratorError
 
+DETACH_SECONDS = 60.0
+
 if TYPE_CHECKING:
-    from orchestrator.core.domain import Plan, SubtaskId
-    from orchestrator.runner import Ending
+    from orchestrator.core.domain import ModelAlias, Plan, Policy, SubtaskId
     from orchestrator.session import Choices
     from orchestrator.wiring import Home
 
 
 class NoBudget(OrchestratorError):
     """Where nobody watches, a run needs its own cap."""
+
+
+class DidNotStart(OrchestratorError):
+    """The background process ended, or said nothing, before the run began."""
+
+    exit_code = 1
+
+
+class NoSuchModel(OrchestratorError):
+    """The configuration has no alias of that name."""
 
 
 def run(
@@ -49,17 +59,21 @@ def run(
     accept_unverified: Annotated[
         bool, typer.Option("--accept-unverified", help="Land changes that no check could judge.")
     ] = False,
-    no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="Run checks with all your rights.")] = False,
+    no_sandbox: Annotated[
+        bool, typer.Option("--no-sandbox", help="Run checks with all your rights.")
+    ] = False,
     scripted: Annotated[
         str | None, typer.Option(metavar="FILE|URL", help="Play the models from a script; costs nothing.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Another configuration file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
+    as_run: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Carry out a goal, a plan or a task file. The priced plan is shown before anything of it runs."""
     from orchestrator.cli.amounts import dollars, seconds
-    from orchestrator.cli.plan import approve, plan_for
-    from orchestrator.core.domain import ModelAlias, Policy
+    from orchestrator.cli.approval import approve, on_terminal
+    from orchestrator.cli.plan import plan_for
+    from orchestrator.core.domain import RunId
     from orchestrator.session import Choices, new_run_id
     from orchestrator.wiring import open_home
 
@@ -67,46 +81,136 @@ def run(
     cap = dollars(budget, "--budget")
     if os.environ.get("CI") == "true" and cap is None:
         raise NoBudget("in CI a run needs its own cap: add --budget USD")
-    name = new_run_id(home.clock)
-    _check_ready(home, model)
-    planned = plan_for(
-        home, what, run=name, budget=cap, paths=tuple(path or ()), answers=tuple(answer or ()), offline=offline
+    name = RunId(as_run) if as_run else new_run_id(home.clock)
+    drawn = plan_for(
+        home,
+        what,
+        run=name,
+        budget=cap,
+        paths=tuple(path or ()),
+        answers=tuple(answer or ()),
+        offline=offline,
     )
-    approved = approve(home, planned, ask=not yes and not as_json and sys.stdin.isatty())
+    approved = approve(home, drawn, ask=not yes and not as_json and on_terminal())
     if approved is None:
         typer.echo("nothing was run", err=True)
         return
     choices = Choices(
         run=name,
         budget=cap,
-        model=ModelAlias(model) if model else None,
+        model=_alias(home, model),
         only=_selection(approved, only, limit),
         parallel=parallel,
-        policy=_named(policy, Policy) if policy else None,
+        policy=None if policy is None else _policy(policy),
         max_seconds=seconds(max_time, "--max-time"),
         accept_unverified=accept_unverified,
         sandboxed=not no_sandbox,
+        source_file=what if what.endswith((".json", ".md")) else None,
     )
-    raise typer.Exit(carry_out(home, approved, choices, as_json=as_json, detach=detach))
+    if detach:
+        _go_on_in_the_background(home, approved, choices)
+        return
+    raise typer.Exit(carry_out(home, approved, choices, as_json=as_json))
 
 
-def carry_out(
-    home: Home, plan: Plan, choices: Choices, *, as_json: bool = False, detach: bool = False
-) -> int:
-    """Run a plan with a view on it, print the report, and return the exit code."""
-    from orchestrator.session import start
-
-    return follow(home, lambda watch: start(home, plan, choices, watch), as_json=as_json)
-
-
-def follow(home: Home, drive: Drive, *, as_json: bool = False) -> int:
-    """Drive a run under the view that fits the terminal; afterwards print what it came to."""
+def carry_out(home: Home, plan: Plan, choices: Choices, *, as_json: bool = False) -> int:
+    """Run a plan under the view that fits the terminal, print what it came to, and return the exit code."""
     from orchestrator.adapters.rendering_terminal import run_text
     from orchestrator.cli.progress import open_view
+    from orchestrator.session import start
     from orchestrator.wiring import report_of
 
     with open_view(as_json=as_json) as view:
-        run, ending = drive(view.watch)
+        run, ending = start(home, plan, choices, view.watch, hang_up=view.detach)
     if not as_json:
         typer.echo(run_text(report_of(home, run)))
     return ending.exit_code
+
+
+def _go_on_in_the_background(home: Home, plan: Plan, choices: Choices) -> None:
+    """Start the same run in a process of its own, from the approved plan; return when its journal has begun."""
+    import sys
+    import time
+
+    from orchestrator.adapters.plan_files import write_plan
+    from orchestrator.adapters.processes import spawn_detached
+    from orchestrator.adapters.state import run_directory
+
+    assert choices.run is not None
+    directory = run_directory(home.state, choices.run)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    saved, log = directory / "plan.json", directory / "output.log"
+    write_plan(saved, plan, overwrite=True)
+    argv = [sys.executable, "-m", "orchestrator", "run", str(saved), "--yes", "--as-run", choices.run]
+    argv += ["--only", ",".join(choices.only)] if choices.only else []
+    given = {
+        "--budget": choices.budget and str(choices.budget.dollars),
+        "--model": choices.model,
+        "--parallel": choices.parallel,
+        "--policy": choices.policy,
+        "--max-time": choices.max_seconds,
+        "--scripted": home.scripted,
+        "--config": home.config,
+    }
+    for option, value in given.items():
+        argv += [option, str(value)] if value is not None else []
+    argv += ["--accept-unverified"] if choices.accept_unverified else []
+    argv += [] if choices.sandboxed else ["--no-sandbox"]
+    process = spawn_detached(argv, cwd=str(home.git.root), env=home.environ, log=log)
+    until = time.monotonic() + DETACH_SECONDS
+    while not any(True for _ in home.store.events(choices.run)):
+        if time.monotonic() > until or not Path(f"/proc/{process}").exists():
+            raise DidNotStart(f"the run did not start; what it said is in {log}")
+        time.sleep(0.1)
+    typer.echo(f"run {choices.run} goes on in the background (process {process})")
+    typer.echo(f"watch it: orchestrator show {choices.run} --follow")
+
+
+def _alias(home: Home, model: str | None) -> ModelAlias | None:
+    """The alias the user named. Raises NoSuchModel before anything is planned or spent."""
+    from orchestrator.core.domain import ModelAlias
+    from orchestrator.core.text import did_you_mean, one_line
+
+    if model is None:
+        return None
+    catalogue = home.settings.table.catalogue
+    known = [*catalogue.pools, *catalogue.unusable]
+    if model not in known:
+        meant = did_you_mean(model, known) or f": the configuration has {', '.join(dict.fromkeys(known))}"
+        raise NoSuchModel(f"no model {one_line(model, 60)!r}{meant}")
+    return ModelAlias(model)
+
+
+def _policy(name: str) -> Policy:
+    from orchestrator.core.domain import Policy
+    from orchestrator.core.text import one_line
+
+    if name not in list(Policy):
+        raise typer.BadParameter(
+            f"{one_line(name, 40)!r} is none of {', '.join(Policy)}", param_hint="--policy"
+        )
+    return Policy(name)
+
+
+def _selection(plan: Plan, only: str | None, limit: int | None) -> tuple[SubtaskId, ...] | None:
+    """The chosen subtasks with everything they need; None for all of them."""
+    from orchestrator.core.planning import closure, topological_order
+    from orchestrator.core.text import did_you_mean, one_line
+
+    if only is None and limit is None:
+        return None
+    chosen = list(topological_order(plan))
+    if only is not None:
+        known = {str(subtask.id) for subtask in plan.subtasks}
+        wanted = [name.strip() for name in only.split(",") if name.strip()]
+        for name in wanted:
+            if name not in known:
+                raise typer.BadParameter(
+                    f"no subtask {one_line(name, 60)!r}{did_you_mean(name, known)}", param_hint="--only"
+                )
+        needed = set(closure(plan, wanted))
+        chosen = [name for name in chosen if name in needed]
+        extra = sorted(needed - set(wanted))
+        if extra:
+            typer.echo(f"with what they need: {', '.join(extra)}", err=True)
+    return tuple(chosen[:limit])
