@@ -192,7 +192,7 @@ class _Command:
         self.stdin, self.fed = memoryview(stdin or b""), stdin is not None
         self.cap, self.kept = cap, {"out": KeptOutput(cap), "err": KeptOutput(cap)}
         self.limit, self.deadline, self.lines = "", 0.0, b""
-        self.control = self.status = -1
+        self.control = self.status = self.exit = -1
         self.selector = selectors.DefaultSelector()
         self.lock = threading.Lock()
         self.wake_read, self.wake_write = os.pipe()
@@ -229,7 +229,7 @@ class _Command:
         self.selector.close()
         with self.lock:
             wake, self.wake_write = self.wake_write, -1
-        for number in (self.status, self.wake_read, wake):
+        for number in (self.status, self.exit, self.wake_read, wake):
             if number >= 0:
                 os.close(number)
 
@@ -280,6 +280,7 @@ class _Command:
         if process.stdin is not None:
             os.set_blocking(process.stdin.fileno(), False)
             self.selector.register(process.stdin.fileno(), selectors.EVENT_WRITE, "in")
+        tick = self._watch_exit(process)
         gone_at: float | None = None
         while waiting > {"wake"} or process.poll() is None:
             now = time.monotonic()
@@ -288,13 +289,24 @@ class _Command:
                 gone_at = now
                 if not self.contained:
                     _signal_group(process.pid, signal.SIGKILL)
-            if gone_at is not None and now > gone_at + _DRAIN_SECONDS:
-                return
             if now >= self.deadline:
                 self._end(process, "time")
-            tick = _TICK_SECONDS if waiting > {"wake"} else 0.002
-            for key, _ in self.selector.select(max(0.0, min(self.deadline - now, tick))):
+            # Once its output has ended, so has the command as a rule, or is about to.
+            pause = tick if waiting > {"wake"} or tick > _TICK_SECONDS else 0.001
+            ready = self.selector.select(max(0.0, min(self.deadline - now, pause)))
+            if not ready and gone_at is not None and now > gone_at + _DRAIN_SECONDS:
+                return
+            for key, _ in ready:
                 self._move(process, key.data, key.fd, waiting)
+
+    def _watch_exit(self, process: subprocess.Popen[bytes]) -> float:
+        """Let the exit wake us where the kernel can; return how long we may sleep, in seconds."""
+        try:
+            self.exit = os.pidfd_open(process.pid)
+        except (AttributeError, OSError):
+            return _TICK_SECONDS
+        self.selector.register(self.exit, selectors.EVENT_READ, "exit")
+        return _DRAIN_SECONDS
 
     def _move(self, process: subprocess.Popen[bytes], name: str, number: int, waiting: set[str]) -> None:
         if name == "wake":
@@ -303,6 +315,10 @@ class _Command:
             return
         if name == "in":
             self._feed(process)
+            return
+        if name == "exit":
+            self.selector.unregister(number)
+            process.poll()
             return
         data = os.read(number, _CHUNK)
         if not data:
