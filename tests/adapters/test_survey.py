@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.survey import SurveyFailed, survey
-from orchestrator.core.facts import CommandKind, FindingKind, Survey
+from orchestrator.adapters.survey.measuring import measure
+from orchestrator.core.facts import CommandKind, FindingKind, SourceFile, Survey
 from orchestrator.core.serial import decode, encode
 from tests.adapters.repositories import belongings, commit_all, git, make_repository, make_untidy, write
 
@@ -243,13 +244,15 @@ def test_files_that_no_parser_can_stand_cost_only_themselves(tmp_path: Path):
     assert found.file("empty.py") is not None
 
 
-@pytest.mark.slow
-def test_a_file_that_takes_too_long_is_named(tmp_path: Path):
-    root = tmp_path / "slow"
-    make_repository(root, {"deep.js": "function f() {" * 3000, "late.py": "import os\n"})
-    found = find(root, tmp_path)
-    assert [finding.path for finding in found.findings] == ["late.py"]
-    assert found.notes == ("1 files could not be measured, the first is deep.js: took longer than 5 s",)
+def test_a_file_that_takes_too_long_is_named_and_the_next_is_measured(tmp_path: Path):
+    write(tmp_path, {"deep.js": "function f() {" * 3000, "late.py": "def f():\n    return 1\n"})
+    files = [
+        SourceFile(path="deep.js", language="JavaScript", lines=1, size_bytes=42_000),
+        SourceFile(path="late.py", language="Python", lines=2, size_bytes=24),
+    ]
+    documents = asyncio.run(measure(tmp_path, files, file_seconds=0.2))
+    assert documents["deep.js"] == {"path": "deep.js", "failed": "took longer than 0.2 s"}
+    assert [function["name"] for function in documents["late.py"]["functions"]] == ["f"]
 
 
 def test_a_syntax_error_is_one_finding_and_a_tree_of_another_python_is_none(tmp_path: Path):

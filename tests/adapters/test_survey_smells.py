@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.adapters.survey import brace_smells, python_smells
 from orchestrator.adapters.survey.brace_source import mask
-from orchestrator.adapters.survey.python_source import describe, parse
+from orchestrator.adapters.survey.python_source import describe, imports, parse
+from orchestrator.adapters.survey.python_tree import Tree
 from orchestrator.core.facts import Finding
 
 
@@ -16,7 +17,7 @@ def python(source: str) -> list[Finding]:
     text = textwrap.dedent(source).lstrip("\n")
     tree = parse(text)
     assert tree is not None
-    return python_smells.smells("a.py", text, tree)
+    return python_smells.smells("a.py", text, Tree(tree))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def python(source: str) -> list[Finding]:
         (
             "nested-loops",
             3,
-            "def f(xs, ys):\n    for a in xs:\n        for b in ys:\n            if a.id == b.x:\n                g(a, b)\n",
+            "def f(p, q):\n    for a in p:\n        for b in q:\n            if a.id == b.x:\n                g(b)\n",
         ),
         (
             "string-concatenation",
@@ -158,7 +159,7 @@ def test_complexity_counts_branches_loops_handlers_and_operators():
     text = textwrap.dedent(source).lstrip("\n")
     tree = parse(text)
     assert tree is not None
-    described = describe("a.py", tree)
+    described = describe("a.py", Tree(tree))
     found = {
         function.name: (function.complexity, function.line, function.parameters)
         for function in described.functions
@@ -195,7 +196,10 @@ def test_complexity_counts_branches_loops_handlers_and_operators():
     ],
 )
 def test_faults_of_other_languages_are_found_at_their_line(rule: str, line: int, language: str, source: str):
-    found = {(finding.rule, finding.line) for finding in brace_smells.smells("lib/a", source, language)}
+    found = {
+        (finding.rule, finding.line)
+        for finding in brace_smells.smells("lib/a", source, language, mask(source, language))
+    }
     assert (rule, line) in found
 
 
@@ -217,7 +221,7 @@ def test_faults_of_other_languages_are_found_at_their_line(rule: str, line: int,
     ],
 )
 def test_what_other_languages_may_mean_is_no_fault(language: str, source: str):
-    assert brace_smells.smells("lib/a", source, language) == []
+    assert brace_smells.smells("lib/a", source, language, mask(source, language)) == []
 
 
 def test_masking_keeps_every_line_and_column():
@@ -233,3 +237,14 @@ def test_notes_are_read_from_comments_only():
     source = 'x = "TODO: no"\n"""\nTODO: no\n"""\n# FIXME: mind the gap\n# TODO\n'
     found = brace_smells.notes("a.py", mask(source, "Python").comments)
     assert [(note.rule, note.line, note.fact) for note in found] == [("fixme", 5, "FIXME: mind the gap")]
+
+
+def test_imports_of_a_test_are_read_from_its_lines():
+    source = (
+        "import unittest\nimport a.b as c, d\nfrom . import e\nfrom ..f import (\n    g,  # why\n    h as i,\n)\n"
+        "def test():\n    from shop.core import total, load  # here\n"
+    )
+    assert imports(source) == [
+        ("unittest", 1), ("a.b", 2), ("d", 2), (".", 3), (".e", 3), ("..f", 4), ("..f.g", 4), ("..f.h", 4),
+        ("shop.core", 9), ("shop.core.total", 9), ("shop.core.load", 9),
+    ]  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from orchestrator.adapters.survey.brace_source import Masked, blocks, closing, mask
+from orchestrator.adapters.survey.brace_source import Masked, blocks, closing
 from orchestrator.adapters.survey.languages import ECMASCRIPT
 from orchestrator.core.facts import Finding, FindingKind
 
@@ -24,9 +24,8 @@ _BROAD_CATCH = re.compile(
 )
 
 
-def smells(path: str, source: str, language: str) -> list[Finding]:
-    """Every finding in one file, in the order of its lines."""
-    text = mask(source, language)
+def smells(path: str, source: str, language: str, text: Masked) -> list[Finding]:
+    """Every finding in one file, in the order of its lines. `text` is the source masked."""
     found = list(_catches(path, source, text, language))
     if language in ECMASCRIPT:
         found += _ecmascript(path, text)

@@ -17,9 +17,12 @@ _OUTPUT_BYTES = 512 * 1024 * 1024
 # Below this a second interpreter costs more than it saves.
 _BYTES_PER_WORKER = 400_000
 _MAX_WORKERS = 8
+_FILE_SECONDS = 5.0
 
 
-async def measure(root: Path, files: Sequence[SourceFile]) -> dict[str, dict[str, Any]]:
+async def measure(
+    root: Path, files: Sequence[SourceFile], *, file_seconds: float = _FILE_SECONDS
+) -> dict[str, dict[str, Any]]:
     """One document per file, by path; a file that no worker could measure has only `failed`."""
     total = sum(file.size_bytes for file in files)
     count = max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -29,17 +32,27 @@ async def measure(root: Path, files: Sequence[SourceFile]) -> dict[str, dict[str
     documents: dict[str, dict[str, Any]] = {}
     import asyncio
 
-    for told in await asyncio.gather(*(_worker(root, share) for share in shares)):
+    for told in await asyncio.gather(*(_worker(root, share, file_seconds) for share in shares)):
         documents |= told
     for file in files:
         documents.setdefault(file.path, {"path": file.path, "failed": "the worker that had it ended early"})
     return documents
 
 
-async def _worker(root: Path, share: Sequence[SourceFile]) -> dict[str, dict[str, Any]]:
+async def _worker(root: Path, share: Sequence[SourceFile], seconds: float) -> dict[str, dict[str, Any]]:
     lines = "".join(f"{file.path}\t{file.language}\t{int(file.test)}\n" for file in share)
     completed = await run(
-        [sys.executable, "-I", "-B", "-X", "utf8", "-m", "orchestrator.adapters.survey.worker", str(root)],
+        [
+            sys.executable,
+            "-I",
+            "-B",
+            "-X",
+            "utf8",
+            "-m",
+            "orchestrator.adapters.survey.worker",
+            str(root),
+            str(seconds),
+        ],
         cwd=root,
         env={"PATH": os.defpath},
         timeout_seconds=_SECONDS,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from orchestrator.adapters.survey.python_source import at, dotted, own_nodes
+from orchestrator.adapters.survey.python_source import at, dotted
+from orchestrator.adapters.survey.python_tree import Scope, walk
 from orchestrator.core.facts import Finding, FindingKind
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 _BROAD = {"Exception", "BaseException"}
 _LOG_NAMES = {
     "debug", "info", "warning", "warn", "error", "exception", "critical", "fatal", "log", "print_exc", "format_exc",
@@ -56,7 +56,7 @@ def _caught(handler: ast.ExceptHandler) -> str | None:
 
 def _what_it_does(handler: ast.ExceptHandler) -> tuple[str, int] | None:
     """What becomes of the error, with the weight; None when it is raised again."""
-    inside = [node for statement in handler.body for node in ast.walk(statement)]
+    inside = [node for statement in handler.body for node in walk(statement)]
     if any(isinstance(node, ast.Raise) for node in inside):
         return None
     calls = [dotted(node.func).rpartition(".")[2] for node in inside if isinstance(node, ast.Call)]
@@ -79,48 +79,41 @@ def _what_it_does(handler: ast.ExceptHandler) -> tuple[str, int] | None:
     return "hides every error, programming errors included", 5
 
 
-def open_files(path: str, name: str, function: _Function) -> Iterator[Finding]:
-    managed = {
-        id(item.context_expr)
-        for node in own_nodes(function)
-        if isinstance(node, ast.With | ast.AsyncWith)
-        for item in node.items
-    }
+_READS = ("read", "readlines", "write", "readline", "writelines")
+
+
+def open_files(path: str, scope: Scope) -> Iterator[Finding]:
+    calls = scope.nodes.of(ast.Call)
+    if not any(isinstance(call.func, ast.Name) and call.func.id == "open" for call in calls):
+        return
+    name = scope.name
+    managed = {id(item.context_expr) for item in scope.nodes.of(ast.withitem)}
     closed: set[str] = set()
-    handed_on: set[str] = set()
-    opened: list[tuple[str, ast.Call]] = []
-    for node in own_nodes(function):
+    for node in calls:
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="open")) as call, attr=method)):
-                if (
-                    method in ("read", "readlines", "write", "readline", "writelines")
-                    and id(call) not in managed
-                ):
+                if method in _READS and id(call) not in managed:
                     yield at(
                         FindingKind.ERROR_HANDLING, "unclosed-file", path, name, node,
                         f"`open(...).{method}()` never closes the file, not even when it fails", 5,
                     )  # fmt: skip
-            case ast.Assign(targets=[ast.Name(id=target)], value=ast.Call(func=ast.Name(id="open")) as call):
-                opened.append((target, call))
             case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr="close")):
                 closed.add(owner)
-        match node:
-            case ast.Return(value=ast.expr() as value) | ast.Yield(value=ast.expr() as value):
-                handed_on |= _themselves(value)
-            case ast.Call():
-                handed_on |= {item.id for item in node.args if isinstance(item, ast.Name)}
-                handed_on |= {item.value.id for item in node.keywords if isinstance(item.value, ast.Name)}
-            case ast.Assign(value=ast.Name(id=other)):
-                handed_on.add(other)
-            case ast.withitem(context_expr=ast.Name(id=other)):
-                handed_on.add(other)
-            case ast.Global(names=names) | ast.Nonlocal(names=names):
-                handed_on |= set(names)
+    opened = [
+        (node.targets[0].id, node.value)
+        for node in scope.nodes.of(ast.Assign)
+        if len(node.targets) == 1
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Name)
+        and node.value.func.id == "open"
+    ]
+    handed_on = _handed_on(scope) if opened else set()
     for target, call in opened:
         if target in handed_on:
             continue
         if target in closed:
-            if not _closed_safely(function, target):
+            if not _closed_safely(scope, target):
                 yield at(
                     FindingKind.ERROR_HANDLING, "unclosed-file", path, name, call,
                     f"the file `{target}` stays open when an error comes between `open` and `{target}.close()`", 4,
@@ -132,20 +125,40 @@ def open_files(path: str, name: str, function: _Function) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _handed_on(scope: Scope) -> set[str]:
+    """Names whose value goes somewhere else, where it may be closed."""
+    handed: set[str] = set()
+    results = [node.value for node in scope.nodes.of(ast.Return)]
+    results += [node.value for node in scope.nodes.of(ast.Yield)]
+    for result in results:
+        if result is not None:
+            handed |= _themselves(result)
+    for call in scope.nodes.of(ast.Call):
+        handed |= {item.id for item in call.args if isinstance(item, ast.Name)}
+        handed |= {item.value.id for item in call.keywords if isinstance(item.value, ast.Name)}
+    values = [assign.value for assign in scope.nodes.of(ast.Assign)]
+    values += [item.context_expr for item in scope.nodes.of(ast.withitem)]
+    handed |= {value.id for value in values if isinstance(value, ast.Name)}
+    handed.update(*(node.names for node in scope.nodes.of(ast.Global)))
+    handed.update(*(node.names for node in scope.nodes.of(ast.Nonlocal)))
+    return handed
+
+
 def _themselves(value: ast.expr) -> set[str]:
     """Names whose own value is part of an expression, not only that of their attributes."""
-    owners = {id(node.value) for node in ast.walk(value) if isinstance(node, ast.Attribute)}
-    return {node.id for node in ast.walk(value) if isinstance(node, ast.Name) and id(node) not in owners}
+    owners = {id(node.value) for node in walk(value) if isinstance(node, ast.Attribute)}
+    return {node.id for node in walk(value) if isinstance(node, ast.Name) and id(node) not in owners}
 
 
-def _closed_safely(function: _Function, target: str) -> bool:
+def _closed_safely(scope: Scope, target: str) -> bool:
+    final = [part.finalbody for part in scope.nodes.of(ast.Try)]
+    final += [part.finalbody for part in scope.nodes.of(ast.TryStar)]
     return any(
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "close"
         and dotted(node.func.value) == target
-        for part in own_nodes(function)
-        if isinstance(part, ast.Try | ast.TryStar)
-        for statement in part.finalbody
-        for node in ast.walk(statement)
+        for block in final
+        for statement in block
+        for node in walk(statement)
     )

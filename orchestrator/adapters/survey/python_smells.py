@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 from orchestrator.adapters.survey.python_errors import handlers, open_files
 from orchestrator.adapters.survey.python_loops import loops, recursion
-from orchestrator.adapters.survey.python_source import at, dotted, functions_of, lines_of, own_nodes
+from orchestrator.adapters.survey.python_source import at, dotted, lines_of
+from orchestrator.adapters.survey.python_tree import Function, Scope, Tree
 from orchestrator.core.facts import Finding, FindingKind
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 _ONCE = {
     "datetime.now", "datetime.utcnow", "datetime.today", "datetime.datetime.now", "datetime.datetime.utcnow",
     "datetime.date.today", "date.today", "time.time", "time.monotonic", "uuid.uuid4", "uuid4", "random.random",
@@ -22,21 +22,20 @@ _ONCE = {
 }  # fmt: skip
 
 
-def smells(path: str, source: str, tree: ast.Module) -> list[Finding]:
+def smells(path: str, source: str, tree: Tree) -> list[Finding]:
     """Every finding in a parsed file, in the order of its lines."""
     lines = lines_of(source)
     found: list[Finding] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Try | ast.TryStar):
-            found += handlers(path, node, lines)
-        elif isinstance(node, ast.ClassDef):
-            found += _methods(path, node)
-    for name, function, _ in functions_of(tree):
-        found += _defaults(path, name, function)
-        found += _mutable_defaults(path, name, function)
-        found += open_files(path, name, function)
-        found += loops(path, name, function)
-        found += recursion(path, name, function)
+    for node in tree.tries:
+        found += handlers(path, node, lines)
+    for described in tree.classes:
+        found += _methods(path, described)
+    for scope in tree.scopes:
+        found += _defaults(path, scope)
+        found += _mutable_defaults(path, scope)
+        found += open_files(path, scope)
+        found += loops(path, scope)
+        found += recursion(path, scope)
     return sorted(found, key=lambda finding: (finding.line, finding.rule))
 
 
@@ -44,7 +43,7 @@ def _methods(path: str, node: ast.ClassDef) -> Iterator[Finding]:
     if node.decorator_list or node.keywords or any(_odd_base(base) for base in node.bases):
         return
     for method in node.body:
-        if not isinstance(method, _Function) or method.decorator_list:
+        if not isinstance(method, Function) or method.decorator_list:
             continue
         taken = method.args
         if not taken.posonlyargs and not taken.args and taken.vararg is None:
@@ -71,8 +70,8 @@ _CHANGES = {
 }  # fmt: skip
 
 
-def _mutable_defaults(path: str, name: str, function: _Function) -> Iterator[Finding]:
-    taken = function.args
+def _mutable_defaults(path: str, scope: Scope) -> Iterator[Finding]:
+    taken = scope.node.args
     positional = [*taken.posonlyargs, *taken.args]
     pairs = [*zip(positional[len(positional) - len(taken.defaults) :], taken.defaults, strict=True)]
     pairs += [(a, d) for a, d in zip(taken.kwonlyargs, taken.kw_defaults, strict=True) if d is not None]
@@ -86,45 +85,51 @@ def _mutable_defaults(path: str, name: str, function: _Function) -> Iterator[Fin
         )
         if not display and not made:
             continue
-        what, weight = _done_to(argument.arg, function)
+        what, weight = _done_to(argument.arg, scope)
         yield at(
-            FindingKind.BUG, "mutable-default", path, name, default,
+            FindingKind.BUG, "mutable-default", path, scope.name, default,
             f"all calls share the default `{ast.unparse(default)}` of `{argument.arg}`{what}", weight,
         )  # fmt: skip
 
 
-def _done_to(argument: str, function: _Function) -> tuple[str, int]:
+def _done_to(argument: str, scope: Scope) -> tuple[str, int]:
     """What the function does with a default that all calls share, and how bad that is."""
-    for node in own_nodes(function):
-        match node:
-            case ast.Assign(targets=[ast.Name(id=name)]) if name == argument:
-                # `x = x or []`, `x = list(x)`: what happens afterwards happens to something else.
-                return ", which is replaced before it is used", 1
-    kept = False
-    for node in own_nodes(function):
-        match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if (
-                name == argument and method in _CHANGES
-            ):
-                return f", and `{argument}.{method}(...)` at line {node.lineno} changes it", 9
-            case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()) if name == argument:
-                return f", and line {node.lineno} changes it", 9
-            case ast.AugAssign(target=ast.Name(id=name)) if name == argument:
-                return f", and line {node.lineno} changes it", 9
-            case ast.Return(value=ast.Name(id=name)) if name == argument:
-                kept = True
-            case ast.Assign(targets=[ast.Attribute() | ast.Subscript()], value=ast.Name(id=name)) if (
-                name == argument
-            ):
-                kept = True
-    return (", and it is handed out of the function", 7) if kept else (", though nothing here changes it", 2)
+
+    def is_it(node: ast.expr | None) -> bool:
+        return isinstance(node, ast.Name) and node.id == argument
+
+    nodes = scope.nodes
+    if any(is_it(target) for assign in nodes.of(ast.Assign) for target in assign.targets):
+        # `x = x or []`, `x = list(x)`: what happens afterwards happens to something else.
+        return ", though the function assigns that name anew", 1
+    changed = [
+        (call.lineno, f"`{argument}.{call.func.attr}(...)` at line {call.lineno}")
+        for call in nodes.of(ast.Call)
+        if isinstance(call.func, ast.Attribute) and is_it(call.func.value) and call.func.attr in _CHANGES
+    ]
+    changed += [
+        (item.lineno, f"line {item.lineno}")
+        for item in nodes.of(ast.Subscript)
+        if is_it(item.value) and not isinstance(item.ctx, ast.Load)
+    ]
+    changed += [
+        (item.lineno, f"line {item.lineno}") for item in nodes.of(ast.AugAssign) if is_it(item.target)
+    ]
+    if changed:
+        return f", and {min(changed)[1]} changes it", 9
+    if any(is_it(item.value) for item in nodes.of(ast.Return)) or any(
+        is_it(assign.value) and isinstance(assign.targets[0], ast.Attribute | ast.Subscript)
+        for assign in nodes.of(ast.Assign)
+    ):
+        return ", and it is handed out of the function", 7
+    return ", though nothing here changes it", 2
 
 
-def _defaults(path: str, name: str, function: _Function) -> Iterator[Finding]:
-    for default in [*function.args.defaults, *function.args.kw_defaults]:
+def _defaults(path: str, scope: Scope) -> Iterator[Finding]:
+    for default in [*scope.node.args.defaults, *scope.node.args.kw_defaults]:
         if isinstance(default, ast.Call) and dotted(default.func) in _ONCE:
             call = ast.unparse(default.func)
             yield at(
-                FindingKind.BUG, "default-evaluated-once", path, name, default,
+                FindingKind.BUG, "default-evaluated-once", path, scope.name, default,
                 f"the default `{call}()` is evaluated once, when the module is imported, not at each call", 7,
             )  # fmt: skip

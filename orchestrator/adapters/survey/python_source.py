@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from orchestrator.adapters.survey.python_tree import Function, Scope, Tree
 from orchestrator.core.facts import Finding, FindingKind, FunctionSize
-
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,8 +18,6 @@ class PythonFile:
     functions: list[FunctionSize] = field(default_factory=list)
     symbols: list[tuple[str, int]] = field(default_factory=list)
     imports: list[tuple[str, int]] = field(default_factory=list)
-    classes: list[tuple[str, int, int, int]] = field(default_factory=list)
-    statements: int = 0
 
 
 _LINE = re.compile(r"\r\n|\r|\n")
@@ -44,93 +40,82 @@ def parse(source: str) -> ast.Module | None:
             return None
 
 
-def describe(path: str, tree: ast.Module) -> PythonFile:
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+(?P<base>\.*[\w.]*)[ \t]+import[ \t]+(?:\((?P<many>[^)]*)\)|(?P<names>[^\n#;]+))"
+    r"|import[ \t]+(?P<modules>[^\n#;]+))",
+    re.MULTILINE,
+)
+
+
+def imports(source: str) -> list[tuple[str, int]]:
+    """What a file imports, as `PythonFile.imports`, read from its lines: enough for tests, and quick."""
+    found: list[tuple[str, int]] = []
+    for match in _IMPORT.finditer(source):
+        line = source.count("\n", 0, match.start()) + 1
+        listed = match["many"] or match["names"] or match["modules"]
+        parts = [part.split("#")[0].split() for part in listed.replace("\n", ",").split(",")]
+        imported = [part[0] for part in parts if part]
+        if match["modules"]:
+            found += [(name, line) for name in imported]
+        else:
+            base = match["base"]
+            joint = "" if not base or base.endswith(".") else "."
+            found += [(base, line), *((f"{base}{joint}{name}", line) for name in imported)]
+    return found
+
+
+def describe(path: str, tree: Tree) -> PythonFile:
     """Functions, public symbols and imports of a parsed file."""
     file = PythonFile(path=path)
-    for name, node, depth in functions_of(tree):
+    for scope in tree.scopes:
+        node = scope.node
         file.functions.append(
             FunctionSize(
                 path=path,
-                name=name,
+                name=scope.name,
                 line=node.lineno,
                 end_line=node.end_lineno or node.lineno,
-                complexity=_complexity(node),
+                complexity=_complexity(scope),
                 parameters=_parameters(node),
             )
         )
-        if depth == 0 and not node.name.startswith("_") and not _is_trivial(node):
+        if scope.depth == 0 and not node.name.startswith("_") and not _is_trivial(node):
             file.symbols.append((node.name, node.lineno))
-    for statement in tree.body:
-        if isinstance(statement, ast.ClassDef):
-            methods = [item for item in statement.body if isinstance(item, _Function)]
-            end = statement.end_lineno or statement.lineno
-            file.classes.append((statement.name, statement.lineno, len(methods), end))
-            if not statement.name.startswith("_") and any(not _is_trivial(method) for method in methods):
+    for statement in tree.module.body:
+        if isinstance(statement, ast.ClassDef) and not statement.name.startswith("_"):
+            methods = [item for item in statement.body if isinstance(item, Function)]
+            if any(not _is_trivial(method) for method in methods):
                 file.symbols.append((statement.name, statement.lineno))
-        if not isinstance(statement, ast.Import | ast.ImportFrom | ast.Expr | ast.Assign | ast.AnnAssign):
-            file.statements += 1
     file.symbols.sort(key=lambda symbol: symbol[1])
-    for item in ast.walk(tree):
-        match item:
-            case ast.Import():
-                file.imports += [(alias.name, item.lineno) for alias in item.names]
-            case ast.ImportFrom():
-                base = "." * item.level + (item.module or "")
-                file.imports.append((base, item.lineno))
-                joint = "" if not base or base.endswith(".") else "."
-                file.imports += [(f"{base}{joint}{alias.name}", item.lineno) for alias in item.names]
+    for item in tree.imports:
+        if isinstance(item, ast.Import):
+            file.imports += [(alias.name, item.lineno) for alias in item.names]
+        else:
+            base = "." * item.level + (item.module or "")
+            file.imports.append((base, item.lineno))
+            joint = "" if not base or base.endswith(".") else "."
+            file.imports += [(f"{base}{joint}{alias.name}", item.lineno) for alias in item.names]
     return file
 
 
-def functions_of(tree: ast.Module) -> Iterator[tuple[str, _Function, int]]:
-    """Every function with its qualified name (`Class.method`) and its depth in other scopes."""
-    todo: list[tuple[ast.AST, str, int]] = [(tree, "", 0)]
-    while todo:
-        node, prefix, depth = todo.pop()
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, _Function):
-                name = f"{prefix}{child.name}"
-                yield name, child, depth
-                todo.append((child, f"{name}.", depth + 1))
-            elif isinstance(child, ast.ClassDef):
-                todo.append((child, f"{prefix}{child.name}.", depth + 1))
-            elif isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
-                todo.append((child, prefix, depth))
-
-
-def own_nodes(function: _Function) -> Iterator[ast.AST]:
-    """The nodes of a function without those of the functions and classes inside it."""
-    todo: list[ast.AST] = list(function.body)
-    while todo:
-        node = todo.pop()
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            todo += ast.iter_child_nodes(node)
-
-
-def _complexity(function: _Function) -> int:
+def _complexity(scope: Scope) -> int:
     """Cyclomatic complexity counted as lizard counts it: branches, loops, handlers, `and`, `or`."""
-    total = 1
-    for node in own_nodes(function):
-        match node:
-            case ast.If() | ast.IfExp() | ast.For() | ast.AsyncFor() | ast.While() | ast.ExceptHandler():
-                total += 1
-            case ast.BoolOp():
-                total += len(node.values) - 1
-            case ast.comprehension():
-                total += 1 + len(node.ifs)
-            case ast.match_case():
-                total += 1
-    return total
+    nodes = scope.nodes
+    return (
+        1
+        + nodes.count(ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.match_case)
+        + sum(len(node.values) - 1 for node in nodes.of(ast.BoolOp))
+        + sum(1 + len(node.ifs) for node in nodes.of(ast.comprehension))
+    )
 
 
-def _parameters(function: _Function) -> int:
+def _parameters(function: Function) -> int:
     taken = function.args
     named = len(taken.posonlyargs) + len(taken.args) + len(taken.kwonlyargs)
     return named + (taken.vararg is not None) + (taken.kwarg is not None)
 
 
-def _is_trivial(function: _Function) -> bool:
+def _is_trivial(function: Function) -> bool:
     """Whether there is nothing to test: a docstring, `pass`, `...` or a bare raise."""
     return all(
         isinstance(statement, ast.Pass | ast.Raise)

@@ -34,7 +34,8 @@ class SurveyStore:
         handle, name = tempfile.mkstemp(dir=self.directory, suffix=".new")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(encode(survey), file, separators=(",", ":"))
+                # `dumps` is C, `dump` is not.
+                file.write(json.dumps(encode(survey), separators=(",", ":")))
             Path(name).replace(self.directory / f"{key}.json")
         except BaseException:
             Path(name).unlink(missing_ok=True)
