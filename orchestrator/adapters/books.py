@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 
 from orchestrator.adapters.holder import Holder
-from orchestrator.adapters.tally import MICROSECONDS, Tally, allowance, budget_window
+from orchestrator.adapters.tally import MICROSECONDS, Tally, allowance, budget_window, stopped_deployments
 from orchestrator.core import ledger
 from orchestrator.core.catalogue import BudgetRules
 from orchestrator.core.ledger import (
@@ -396,17 +396,3 @@ class Books:
         if self._stopped is None:
             self._stopped = stopped_deployments(self._connection)
         return self._stopped
-
-
-def stopped_deployments(connection: apsw.Connection) -> dict[str, str]:
-    """Return the deployments that an overrun stopped and nobody has allowed since, each with its reason."""
-    rows = connection.execute(
-        "SELECT subject, kind, reason FROM audit WHERE kind IN ('stopped', 'lifted') ORDER BY id"
-    )
-    found: dict[str, str] = {}
-    for subject, kind, reason in rows:
-        if kind == "stopped":
-            found[subject] = reason
-        else:
-            found.pop(subject, None)
-    return found

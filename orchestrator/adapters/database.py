@@ -197,8 +197,8 @@ class FileWatch:
 
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         with translated(path):
-            # The log and its index exist from the first transaction on.
-            connection.execute("BEGIN IMMEDIATE; ROLLBACK").fetchall()
+            # The log and its index exist from the first reading on.
+            connection.execute("SELECT count(*) FROM meta").fetchall()
         self._path = path
         self._names = (path, *_companions(path))
         self._identities = [self._identity(name) for name in self._names]

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters import calendar
-from orchestrator.adapters.books import stopped_deployments
 from orchestrator.adapters.database import FileWatch, connect, damaged, let_go, translated
 from orchestrator.adapters.holder import Holder
 from orchestrator.adapters.tally import (
@@ -21,12 +20,15 @@ from orchestrator.adapters.tally import (
     first_bucket,
     read_totals,
     said_alerts,
+    stopped_deployments,
 )
 from orchestrator.core.catalogue import BudgetRules
 from orchestrator.core.domain import RunId
-from orchestrator.core.events import Event, from_record
 from orchestrator.core.ledger import Entry, HoldState, Scope, Standing, Status, Totals, Window
 from orchestrator.core.money import ZERO, Usd
+
+if TYPE_CHECKING:
+    from orchestrator.core.events import Event
 
 PAGE = 2000
 AUDITED_ENTRIES = 20_000
@@ -59,10 +61,10 @@ class RunSpan:
 class Records:
     """What the file says, in committed states only. Usable from any thread."""
 
-    def __init__(self, path: Path, watch: FileWatch) -> None:
+    def __init__(self, path: Path, watch: FileWatch | None = None) -> None:
         self._path = path
-        self._watch = watch
         self._connection = connect(path)
+        self._watch = watch or FileWatch(self._connection, path)
         self._lock = threading.Lock()
         self._closed = False
 
@@ -105,6 +107,8 @@ class Records:
 
     def events(self, run: RunId, *, after: int = 0) -> Iterator[Event]:
         """The events of the run from number `after` + 1 on, oldest first."""
+        from orchestrator.core.events import from_record
+
         while True:
             page = self.rows(
                 "SELECT seq, name, json FROM events WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?",
@@ -241,6 +245,14 @@ class Records:
 
         answer: Status = self._consistent(read)
         return answer
+
+
+def open_records(path: Path) -> Records | None:
+    """For commands that only look: the store's records, None while there is no store.
+
+    Holds of dead processes may still be called open; opening a Store finds them.
+    """
+    return Records(path) if path.exists() else None
 
 
 def unused_budget(rules: BudgetRules, now: float) -> Status:

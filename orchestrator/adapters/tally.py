@@ -145,3 +145,17 @@ def said_alerts(connection: apsw.Connection, window: Window) -> frozenset[Usd]:
         (str(window.scope), window.key, window.start * MICROSECONDS),
     ).fetchall()
     return frozenset(Usd(threshold) for (threshold,) in rows)
+
+
+def stopped_deployments(connection: apsw.Connection) -> dict[str, str]:
+    """Return the deployments that an overrun stopped and nobody has allowed since, each with its reason."""
+    rows = connection.execute(
+        "SELECT subject, kind, reason FROM audit WHERE kind IN ('stopped', 'lifted') ORDER BY id"
+    )
+    found: dict[str, str] = {}
+    for subject, kind, reason in rows:
+        if kind == "stopped":
+            found[subject] = reason
+        else:
+            found.pop(subject, None)
+    return found

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from orchestrator.adapters.journal import Store
+    from orchestrator.adapters.records import Records
     from orchestrator.core.ledger import Status
     from orchestrator.core.money import Usd
     from orchestrator.wiring import Home
@@ -65,11 +66,11 @@ def history(
     if csv and as_json:
         raise typer.BadParameter("choose one of --csv and --json")
     home = open_home(config)
-    store = _store(home)
+    records = _records(home)
     if calibration:
-        _print_rows(_calibration_rows(store, run), csv=csv, as_json=as_json)
+        _print_rows(_calibration_rows(records, run), csv=csv, as_json=as_json)
         return
-    entries = store.entries(run, _moment(since)) if store is not None else ()  # type: ignore[arg-type]  # a RunId
+    entries = records.entries(run=run, since=_moment(since)) if records is not None else ()
     if as_json:
         typer.echo(json.dumps([encode(entry) for entry in entries], indent=2))
     elif csv:
@@ -297,23 +298,38 @@ def _store(home: Home) -> Store | None:
     return home.store if database(home.state).exists() else None
 
 
+def _records(home: Home) -> Records | None:
+    """For looking only, which loads half of what writing needs."""
+    from orchestrator.adapters.holder import is_alive
+    from orchestrator.adapters.records import open_records
+    from orchestrator.adapters.state import database
+
+    records = open_records(database(home.state))
+    if records is not None and not all(map(is_alive, records.holders())):
+        # Opening the store makes the holds of dead processes ambiguous, which is what is to be seen.
+        records.close()
+        home.store.close()
+        records = open_records(database(home.state))
+    return records
+
+
 def _status(home: Home) -> Status:
     from orchestrator.adapters.records import unused_budget
 
-    store = _store(home)
-    if store is None:
-        return unused_budget(home.settings.budget, home.clock.epoch_seconds())
-    return store.status()
+    records, now = _records(home), home.clock.epoch_seconds()
+    if records is None:
+        return unused_budget(home.settings.budget, now)
+    return records.status(home.settings.budget, now)
 
 
-def _calibration_rows(store: Store | None, run: str | None) -> list[tuple[str, ...]]:
+def _calibration_rows(records: Records | None, run: str | None) -> list[tuple[str, ...]]:
     from orchestrator.core.calibration import calibrate, calibration_rows, observations
 
     seen = [
         observation
-        for span in (store.runs() if store is not None else ())
+        for span in (records.runs() if records is not None else ())
         if run is None or span.run == run
-        for observation in observations(store.events(span.run))  # type: ignore[union-attr]  # no runs without it
+        for observation in observations(records.events(span.run))  # type: ignore[union-attr]  # no runs without it
     ]
     return calibration_rows(calibrate(seen))
 
