@@ -149,28 +149,6 @@ def open_home(
     )
 
 
-def latest_run(home: Home, *, unfinished: bool = False) -> RunId:
-    """The newest run of this repository; the only unfinished one when asked for that. Raises OrchestratorError."""
-    from orchestrator.core.events import RunEnded, RunStarted
-
-    found = []
-    for span in home.store.runs():
-        events = iter(home.store.events(span.run))
-        started = next(events, None)
-        if isinstance(started, RunStarted) and started.repository == str(home.repository):
-            ended = any(isinstance(event, RunEnded) for event in events)
-            if not (unfinished and ended):
-                found.append(span.run)
-    if unfinished and len(found) > 1:
-        raise OrchestratorError(
-            f"{len(found)} runs are unfinished here, name one: {', '.join(sorted(found))}"
-        )
-    if not found:
-        what = "unfinished run" if unfinished else "run"
-        raise OrchestratorError(f"no {what} in this repository yet: `orchestrator run GOAL` makes one")
-    return max(found)
-
-
 def report_of(home: Home, run: RunId) -> Report:
     """The report of a run, from its journal and the ledger. Raises OrchestratorError when there is none."""
     from orchestrator.core.dispatch import Dispatch

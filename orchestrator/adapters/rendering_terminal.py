@@ -33,7 +33,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[s
     ]
 
 
-def run_text(report: Report) -> str:
+def run_text(report: Report, *, width: int = 100) -> str:
     """The whole report: states, attempts, dollars, what to look at, and what can be done next."""
     parts = [_header(report), _subtasks(report), _money(report), _attention(report), _next(report)]
     return "\n\n".join("\n".join(part) for part in parts if part)
@@ -41,7 +41,7 @@ def run_text(report: Report) -> str:
 
 def _header(report: Report) -> list[str]:
     started = report.started
-    state = report.state.value + (f": {safe_text(report.reason)}" if report.reason else "")
+    state = report.standing + (f": {safe_text(report.reason)}" if report.reason else "")
     lines = [f"Run {started.run}: {one_line(started.plan.goal, 90)}", f"  {state}"]
     if started.scripted:
         lines.append(f"  {safe_text(started.scripted)}: no real model was called, no money was spent")
@@ -150,7 +150,7 @@ def _next(report: Report) -> list[str]:
     for row in report.subtasks:
         if row.document:
             lines += [f"--- {one_line(row.subtask.title, 90)} ---", safe_text(row.document), ""]
-    if report.state.value in ("paused", "running"):
+    if report.standing in ("paused", "stopped"):
         lines.append(f"go on: orchestrator resume {run}")
     if any(row.commit for row in report.subtasks):
         lines.append(f"take the commits: orchestrator accept {run}")

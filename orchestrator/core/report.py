@@ -101,7 +101,10 @@ class Counterfactual:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A run as it stands. `spent` is charged for good, `held` is promised to calls under way or unresolved."""
+    """A run as it stands. `spent` is charged for good, `held` is promised to calls under way or unresolved.
+
+    `stopped` says that the process which carried the run out has gone without a word; the journal cannot know it.
+    """
 
     started: RunStarted
     plan: Plan
@@ -119,6 +122,12 @@ class Report:
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     ended_at: str = ""
+    stopped: bool = False
+
+    @property
+    def standing(self) -> str:
+        """What the run is doing: its state, or `stopped` when it should be running and nobody works on it."""
+        return "stopped" if self.stopped and self.state is RunState.RUNNING else self.state.value
 
     @property
     def review_first(self) -> tuple[SubtaskRow, ...]:
