@@ -52,7 +52,7 @@ def untested(
                 lines=file.lines,
                 complexity=sum(int(function["complexity"]) for function in document.get("functions", ())),
                 test_path=place,
-                fact=_fact(len(symbols), symbols[0][0], suite, file.language),
+                fact=_fact(symbols, suite, file.language),
                 near=near,
             )
         )
@@ -69,11 +69,12 @@ def _wants_tests(file: SourceFile) -> bool:
     )
 
 
-def _fact(count: int, first: str, suite: Suite, language: str) -> str:
+def _fact(symbols: Sequence[tuple[str, int]], suite: Suite, language: str) -> str:
+    shown = ", ".join(f"`{name}`" for name, _ in symbols[:3])
+    what = shown if len(symbols) == 1 else f"any of its {len(symbols)} functions and classes ({shown}"
+    what += "" if len(symbols) == 1 else ")" if len(symbols) <= 3 else ", ...)"
     if not suite:
-        what = f"`{first}`" if count == 1 else f"its {count} functions and classes, `{first}` the first"
-        return f"no {family(language)} test was found in the survey, so none tests {what}"
-    what = f"`{first}`" if count == 1 else f"any of its {count} functions and classes, `{first}` the first"
+        return f"there is no {family(language)} test that could test {what}"
     return f"no test imports this module or names {what}"
 
 
