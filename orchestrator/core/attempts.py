@@ -13,7 +13,6 @@ from orchestrator.core.domain import (
     Outcome,
     Policy,
     Subtask,
-    SubtaskId,
     VerdictKind,
 )
 from orchestrator.core.escalation import Escalation, blocked_behind
@@ -28,6 +27,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.money import Usd
 from orchestrator.core.node import Node, Phase
+from orchestrator.core.schedule import Lineup
 
 
 class Attempts:
@@ -39,11 +39,11 @@ class Attempts:
         *,
         limits: Limits,
         escalation: Escalation,
-        first: Sequence[SubtaskId],
+        lineup: Lineup | None,
     ) -> None:
         self._limits = limits
         self._escalation = escalation
-        self.board = Board(subtasks, limits=limits, escalation=escalation, first=first)
+        self.board = Board(subtasks, limits=limits, escalation=escalation, lineup=lineup)
         self.short_of_money = False
         # Attempts that ended with a bill: a refusal for want of room from before then is worth another try.
         self._settled = 0

@@ -14,6 +14,7 @@ from orchestrator.core.events import Block, Command
 from orchestrator.core.graph import closure, dependents, order
 from orchestrator.core.node import STATE_OF, Node, Phase
 from orchestrator.core.ready import ReadyQueue
+from orchestrator.core.schedule import Lineup
 
 
 def remaining_path(needs: Sequence[Sequence[int]], seconds: Sequence[int]) -> list[int]:
@@ -45,7 +46,7 @@ class Board:
         *,
         limits: Limits,
         escalation: Escalation,
-        first: Sequence[SubtaskId] = (),
+        lineup: Lineup | None = None,
         before: Mapping[SubtaskId, Node] | None = None,
     ) -> None:
         self.index = {subtask.id: place for place, subtask in enumerate(subtasks)}
@@ -61,9 +62,10 @@ class Board:
                     for subtask in subtasks
                 ]
             ),
-            self._ranks(needs, first),
+            self._ranks(needs, lineup.first if lineup else ()),
             parallel=limits.parallel,
             per_model=limits.per_model,
+            waits=self._waits(lineup),
         )
         self.held = HeldEscalations()
         self.only: frozenset[int] | None = None
@@ -100,6 +102,16 @@ class Board:
         for rank, node in enumerate(sorted(range(len(keys)), key=keys.__getitem__)):
             ranks[node] = rank
         return ranks
+
+    def _waits(self, lineup: Lineup | None) -> dict[int, tuple[int, ...]]:
+        if lineup is None:
+            return {}
+        index = self.index
+        return {
+            index[subtask]: tuple(index[other] for other in others if other in index)
+            for subtask, others in lineup.waits
+            if subtask in index
+        }
 
     def _take_again(self) -> None:
         for node in self.nodes:
@@ -143,6 +155,8 @@ class Board:
             self.seconds_left += self.seconds[node.place]
         node.phase = phase
         node.detail = detail
+        if phase >= Phase.SUCCEEDED or phase == Phase.ASIDE or Phase.HELD <= phase <= Phase.NO_MODEL:
+            self.ready.wait_no_more_for(node.place)
 
     def admit(self, node: Node) -> None:
         """Queue a subtask whose dependencies have all succeeded, or set it aside when it is not selected."""

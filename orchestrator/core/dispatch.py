@@ -35,7 +35,7 @@ again if it still holds. Who performs commands drops a `Start` whose attempt is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from orchestrator.core import events as ev
@@ -55,13 +55,14 @@ from orchestrator.core.domain import (
 )
 from orchestrator.core.escalation import Cost, Escalation, Odds, even_odds, token_cost
 from orchestrator.core.node import Node, Phase
+from orchestrator.core.schedule import Lineup
 from orchestrator.core.waiting import Waiting, pause_of, waiting_of
 
 _OF_ATTEMPTS = (ev.AttemptStarted, ev.AttemptFinished, ev.SubtaskLanded, ev.LandingRefused)
 
 
 class Dispatch(Attempts):
-    """One run of one plan. `first` is an order found by look-ahead; without it the longest remaining path leads."""
+    """One run of one plan. Without a `lineup` found by looking ahead, the longest remaining path leads."""
 
     def __init__(
         self,
@@ -69,10 +70,10 @@ class Dispatch(Attempts):
         *,
         limits: Limits | None = None,
         escalation: Escalation | None = None,
-        first: Sequence[SubtaskId] = (),
+        lineup: Lineup | None = None,
     ) -> None:
         super().__init__(
-            plan.subtasks, limits=limits or Limits(), escalation=escalation or Escalation(), first=first
+            plan.subtasks, limits=limits or Limits(), escalation=escalation or Escalation(), lineup=lineup
         )
         self.run_state = RunState.RUNNING
         self._begun = False
@@ -107,7 +108,7 @@ class Dispatch(Attempts):
         tier_models: Mapping[str, ModelAlias] | None = None,
         cost: Cost = token_cost,
         odds: Odds = even_odds,
-        first: Sequence[SubtaskId] = (),
+        lineup: Lineup | None = None,
     ) -> Dispatch:
         """The machine of a journalled run. `tier_models` serves a run that was journalled without its own."""
         escalation = Escalation(
@@ -119,7 +120,7 @@ class Dispatch(Attempts):
             cost=cost,
             odds=odds,
         )
-        return cls(run.plan, limits=run.limits, escalation=escalation, first=first)
+        return cls(run.plan, limits=run.limits, escalation=escalation, lineup=lineup)
 
     # --- the machine -------------------------------------------------------------------------------
 
@@ -168,7 +169,10 @@ class Dispatch(Attempts):
                 if place is None:
                     if self._may_escalate() and self._release_held():
                         continue
-                    break
+                    # Nobody is kept back for a subtask that nothing under way will let start.
+                    if board.active or not board.ready.wait_no_more():
+                        break
+                    continue
                 node = board.nodes[place]
                 node.number += 1
                 node.model = node.target

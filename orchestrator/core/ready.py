@@ -13,13 +13,21 @@ from heapq import heappop, heappush
 from orchestrator.core.conflicts import Conflicts
 from orchestrator.core.domain import ModelAlias
 
-# What a subtask is parked on: a file key (0 and above), the alias of a model, or this: everything else at rest.
+# What a subtask is parked on: a file key (0 and above), the alias of a model, this (everything else at rest), or
+# `-2 - n`: the start of the more urgent subtask n, for which it is kept back.
 ALONE = -1
 Place = int | ModelAlias
 
 
+def start_of(node: int) -> Place:
+    return -2 - node
+
+
 class ReadyQueue:
-    """Subtasks 0, 1, 2 ... that could run now. `ranks[n]` orders them: 0 is the most urgent, all different."""
+    """Subtasks 0, 1, 2 ... that could run now. `ranks[n]` orders them: 0 is the most urgent, all different.
+
+    `waits[n]` are more urgent subtasks that n is kept back for, until they have started or cannot start now.
+    """
 
     def __init__(
         self,
@@ -28,6 +36,7 @@ class ReadyQueue:
         *,
         parallel: int,
         per_model: Mapping[ModelAlias, int] | None = None,
+        waits: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         self._conflicts = conflicts
         self._rank = ranks
@@ -44,6 +53,8 @@ class ReadyQueue:
         self._holder = [-1] * len(conflicts.patterns)
         self._holders = 0
         self._alone = -1
+        self._waits = dict(waits or {})
+        self._awaited = {other for others in self._waits.values() for other in others}
 
     def push(self, node: int, model: ModelAlias | None) -> None:
         """Queue a subtask that is to run on `model` (None: on none)."""
@@ -80,6 +91,7 @@ class ReadyQueue:
     def take(self, node: int, model: ModelAlias | None) -> None:
         """Give a subtask its slot, model and files without asking whether they are free."""
         self.discard(node)
+        self.wait_no_more_for(node)
         self.free_slots -= 1
         if model in self._room:
             self._room[model] -= 1
@@ -88,6 +100,19 @@ class ReadyQueue:
         self._holders += 1
         if self._conflicts.alone[node]:
             self._alone = node
+
+    def wait_no_more_for(self, node: int) -> None:
+        """A subtask started, or cannot start for now: who was kept back for it may go on."""
+        if node in self._awaited:
+            self._awaited.remove(node)
+            self._pass_on(start_of(node))
+
+    def wait_no_more(self) -> bool:
+        """Drop all waits for more urgent subtasks; return whether there were any."""
+        awaited = sorted(self._awaited)
+        for node in awaited:
+            self.wait_no_more_for(node)
+        return bool(awaited)
 
     def give_back_slot(self, model: ModelAlias | None) -> None:
         """An attempt ended: its slot and its place at the model are free again."""
@@ -119,6 +144,9 @@ class ReadyQueue:
         """What keeps a queued subtask from running now, apart from the slots."""
         if self._conflicts.alone[node] and self._holders:
             return ALONE
+        for other in self._waits.get(node, ()):
+            if other in self._awaited:
+                return start_of(other)
         for key in self._conflicts.meets[node]:
             if self._holder[key] >= 0:
                 return key
@@ -142,6 +170,8 @@ class ReadyQueue:
     def _is_free(self, place: Place) -> bool:
         if isinstance(place, str):
             return self._room[place] > 0
+        if place < ALONE:
+            return -2 - place not in self._awaited
         return not self._holders if place == ALONE else self._holder[place] < 0
 
     def _pass_on(self, place: Place | None) -> None:

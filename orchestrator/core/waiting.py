@@ -46,6 +46,8 @@ def _in_the_queue(board: Board, node: Node) -> Waiting:
     place = board.ready.busy(node.place)
     if isinstance(place, str):
         return Waiting(WaitingFor.MODEL, f"{place} is busy")
+    if place is not None and place < ALONE:
+        return Waiting(WaitingFor.SLOT, f"kept free for {board.nodes[-2 - place].id}, which is more urgent")
     if place == ALONE:
         return Waiting(WaitingFor.FILE, "the files it touches are unknown, so it runs alone")
     if place is not None:

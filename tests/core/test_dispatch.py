@@ -42,6 +42,7 @@ from orchestrator.core.events import (
     SubtaskUndone,
 )
 from orchestrator.core.money import Usd
+from orchestrator.core.schedule import Lineup
 from tests.core.runs import (
     CHEAP_MODEL,
     SMART_MODEL,
@@ -202,7 +203,10 @@ def test_the_longest_remaining_path_goes_first():
 def test_an_order_found_by_look_ahead_leads():
     subtasks = plan(subtask("a", seconds=90), subtask("b"), subtask("c", seconds=50))
     dispatch = Dispatch(
-        subtasks, limits=Limits(parallel=2), escalation=TWO_RUNGS, first=[SubtaskId("b"), SubtaskId("c")]
+        subtasks,
+        limits=Limits(parallel=2),
+        escalation=TWO_RUNGS,
+        lineup=Lineup(first=(SubtaskId("b"), SubtaskId("c"))),
     )
     assert starts(dispatch.begin()) == ["b#1", "c#1"]
 

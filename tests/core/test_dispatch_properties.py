@@ -222,8 +222,10 @@ class Machine:
             )
         if isinstance(event, PlanReplaced) and self._loses_a_dependency(event.plan):
             return
-        # The runner may have journalled a start before it heard of the request.
+        # The runner may have journalled a start before it heard of the request; new plans are its own.
         late = [attempt for attempt in self.open_starts if chance.random() < 0.5]
+        if isinstance(event, PlanReplaced):
+            late = []
         self.feed(event)
         for attempt in late:
             if attempt not in self.begun and attempt.subtask in self.dispatch.states():

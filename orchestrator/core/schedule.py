@@ -1,0 +1,239 @@
+"""Look ahead: try a bounded number of schedules of a plan before it starts, and keep the best one.
+
+A schedule is found by placing the subtasks one by one, each at the earliest moment where it fits; what is
+searched is the order of placing, by moving single subtasks and by pushing everything to the end and back to the
+beginning in turn. What comes out is told to the dispatcher as an order, with the few waits without which its own
+rule (start whatever fits) would spoil the schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+from orchestrator.core.conflicts import Conflicts
+from orchestrator.core.domain import Deliverable, Limits, Plan, SubtaskId
+from orchestrator.core.graph import dependents, order
+from orchestrator.core.schedule_play import Play, Profile, Work, finish_of
+
+# Above this a single schedule takes longer than looking ahead may delay the start.
+MOST_SUBTASKS = 600
+SCHEDULES = 1000
+
+_FARTHEST_MOVE = 10
+# Schedules this much longer than the one in hand are still worth being pushed together.
+_PROMISING = 1.03
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineup:
+    """An order found by looking ahead.
+
+    `first` is most urgent first. `waits` names, for the subtasks that must be kept back for more urgent ones,
+    those that have to start before them.
+    """
+
+    first: tuple[SubtaskId, ...] = ()
+    waits: tuple[tuple[SubtaskId, tuple[SubtaskId, ...]], ...] = ()
+
+
+def line_up(
+    plan: Plan,
+    limits: Limits,
+    *,
+    seed: int,
+    schedules: int = SCHEDULES,
+    keep_going: Callable[[], bool] = lambda: True,
+) -> Lineup | None:
+    """Return a better order to start the plan's subtasks in; None when longest remaining path does as well.
+
+    `keep_going` is asked before every schedule, so that the caller bounds the time.
+    """
+    if not 2 < len(plan.subtasks) <= MOST_SUBTASKS:
+        return None
+    search = Search(work_of(plan, limits), seed=seed)
+    online = search.best
+    search.run(schedules, keep_going)
+    if search.best >= online:
+        return None
+    names = [subtask.id for subtask in plan.subtasks]
+    priorities, waits = search.orders()
+    return Lineup(
+        first=tuple(names[node] for node in priorities),
+        waits=tuple(
+            (names[node], tuple(names[other] for other in others)) for node, others in sorted(waits.items())
+        ),
+    )
+
+
+def work_of(plan: Plan, limits: Limits) -> Work:
+    """The plan as the dispatcher sees it: slots, and files that no two subtasks may change at once."""
+    index = {subtask.id: place for place, subtask in enumerate(plan.subtasks)}
+    conflicts = Conflicts(
+        [() if subtask.deliverable is Deliverable.DOCUMENT else subtask.touches for subtask in plan.subtasks]
+    )
+    met_by = [0] * len(conflicts.patterns)
+    for meets in conflicts.meets:
+        for key in meets:
+            met_by[key] += 1
+    # Who holds a file's key takes all its units, who only meets it takes one: meeting alone is no conflict.
+    shared = {key: place + 1 for place, key in enumerate(k for k, count in enumerate(met_by) if count > 1)}
+    demands = []
+    for place, (holds, meets) in enumerate(zip(conflicts.holds, conflicts.meets, strict=True)):
+        slots = limits.parallel if conflicts.alone[place] else 1
+        files = [(shared[key], met_by[key] if key in holds else 1) for key in meets if key in shared]
+        demands.append([(0, slots), *files])
+    return Work(
+        seconds=[max(subtask.estimate.seconds.likely, 1) for subtask in plan.subtasks],
+        needs=[tuple({index[other] for other in subtask.depends_on}) for subtask in plan.subtasks],
+        demands=demands,
+        capacities=[limits.parallel, *(met_by[key] for key in shared)],
+    )
+
+
+def longest_remaining(work: Work) -> list[int]:
+    """The priority list of the online rule: longest remaining path first."""
+    longest = _remaining(work)
+    return sorted(range(len(longest)), key=lambda node: -longest[node])
+
+
+class Search:
+    """Local search over schedules, deterministic by its seed. It begins with the online rule's schedule."""
+
+    def __init__(self, work: Work, *, seed: int) -> None:
+        self._work = work
+        self._reversed = Work(
+            seconds=work.seconds,
+            needs=dependents(work.needs),
+            demands=work.demands,
+            capacities=work.capacities,
+        )
+        self._play = Play(work)
+        self._chance = _Chance(seed)
+        self._bound = _bound(work)
+        self._left = 0
+        self._keep_going: Callable[[], bool] = lambda: True
+        self.best_starts = self._play.starts(longest_remaining(work))
+        self.best = finish_of(work, self.best_starts)
+
+    def run(self, schedules: int, keep_going: Callable[[], bool] = lambda: True) -> None:
+        """Try up to so many schedules, the online rule's included; stop early at the lower bound or when told to."""
+        self._left = schedules - 1
+        self._keep_going = keep_going
+        current = self._pushed_together(self.best_starts)
+        while self._may_go_on():
+            candidate = self._placed(self._work, self._moved(current))
+            if finish_of(self._work, candidate) <= _PROMISING * finish_of(self._work, current):
+                candidate = self._pushed_together(candidate)
+            if finish_of(self._work, candidate) <= finish_of(self._work, current):
+                current = candidate
+
+    def orders(self) -> tuple[list[int], dict[int, tuple[int, ...]]]:
+        """Return the priority list and the waits with which the dispatcher's rule keeps the best schedule."""
+        starts, seconds = self.best_starts, self._work.seconds
+        priorities = sorted(range(len(starts)), key=lambda node: (starts[node], starts[node] + seconds[node]))
+        waits: dict[int, tuple[int, ...]] = {}
+        for _ in starts:
+            played = self._play.starts(priorities, waits)
+            if finish_of(self._work, played) <= self.best:
+                break
+            early = min(
+                (node for node in priorities if played[node] < starts[node] and node not in waits),
+                key=played.__getitem__,
+                default=None,
+            )
+            if early is None:
+                break
+            before = priorities[: priorities.index(early)]
+            waits[early] = tuple(other for other in before if played[other] > played[early])
+        return priorities, waits
+
+    # --- moves ---------------------------------------------------------------------------------------
+
+    def _may_go_on(self) -> bool:
+        return self._left > 0 and self.best > self._bound and self._keep_going()
+
+    def _placed(self, work: Work, wanted: Sequence[int]) -> list[int]:
+        """Place the nodes in the wanted order, as far as what they need allows; remember the best schedule."""
+        self._left -= 1
+        starts = Profile(work).place(_feasible(work, wanted))
+        if work is self._work and (finish := finish_of(work, starts)) < self.best:
+            self.best, self.best_starts = finish, starts
+        return starts
+
+    def _moved(self, starts: Sequence[int]) -> list[int]:
+        seconds, chance = self._work.seconds, self._chance
+        wanted = sorted(range(len(starts)), key=lambda node: (starts[node], starts[node] + seconds[node]))
+        for _ in range(1 + chance.below(2)):
+            taken = chance.below(len(wanted))
+            node = wanted.pop(taken)
+            step = chance.below(2 * _FARTHEST_MOVE + 1) - _FARTHEST_MOVE
+            wanted.insert(max(0, min(len(wanted), taken + step)), node)
+        return wanted
+
+    def _pushed_together(self, starts: list[int]) -> list[int]:
+        """Push all to the end and back to the beginning, as long as that makes the schedule shorter."""
+        seconds = self._work.seconds
+        while self._left >= 2 and self.best > self._bound:
+            latest_first = sorted(
+                range(len(starts)), key=lambda node: (-starts[node] - seconds[node], -starts[node])
+            )
+            back = self._placed(self._reversed, latest_first)
+            wanted = sorted(range(len(starts)), key=lambda node: (-back[node] - seconds[node], -back[node]))
+            forth = self._placed(self._work, wanted)
+            if finish_of(self._work, forth) >= finish_of(self._work, starts):
+                break
+            starts = forth
+        return starts
+
+
+def _feasible(work: Work, wanted: Sequence[int]) -> list[int]:
+    """The order closest to the wanted one in which every node comes after what it needs."""
+    rank = [0] * len(wanted)
+    for place, node in enumerate(wanted):
+        rank[node] = place
+    missing = [len(before) for before in work.needs]
+    heap = [rank[node] for node, count in enumerate(missing) if not count]
+    heapify(heap)
+    feasible = []
+    while heap:
+        node = wanted[heappop(heap)]
+        feasible.append(node)
+        for other in work.wanted_by[node]:
+            missing[other] -= 1
+            if not missing[other]:
+                heappush(heap, rank[other])
+    return feasible
+
+
+def _remaining(work: Work) -> list[int]:
+    longest = list(work.seconds)
+    for node in reversed(order(work.needs)):
+        for other in work.needs[node]:
+            longest[other] = max(longest[other], work.seconds[other] + longest[node])
+    return longest
+
+
+def _bound(work: Work) -> int:
+    """No schedule is shorter: the longest chain, and the work on each resource spread over its units."""
+    used = [0] * len(work.capacities)
+    for seconds, demands in zip(work.seconds, work.demands, strict=True):
+        for resource, units in demands:
+            used[resource] += seconds * units
+    loads = (-(-load // units) for load, units in zip(used, work.capacities, strict=True) if units)
+    return max((*_remaining(work), *loads), default=0)
+
+
+class _Chance:
+    """SplitMix64: small, fast, the same everywhere."""
+
+    def __init__(self, seed: int) -> None:
+        self._state = seed & 0xFFFFFFFFFFFFFFFF
+
+    def below(self, limit: int) -> int:
+        self._state = (self._state + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        mixed = self._state
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        return (mixed ^ (mixed >> 31)) % limit
