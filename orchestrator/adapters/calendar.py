@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from orchestrator.core.catalogue import BudgetRules
 from orchestrator.core.domain import OrchestratorError
-from orchestrator.core.ledger import BUCKET_SECONDS, UnknownDuration
+from orchestrator.core.ledger import BUCKET_SECONDS, Status, Totals, UnknownDuration
 
 DAY_SECONDS = 86_400
 
@@ -82,3 +83,18 @@ def seconds_of(text: str) -> float:
     """Read an ISO 8601 moment or date (UTC unless it says otherwise). Raises ValueError."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def unused_budget(rules: BudgetRules, now: float) -> Status:
+    """The status of the window while there is no store yet: everything is left."""
+    found = span(rules.duration, rules.timezone, now)
+    return Status(
+        window=window_name(rules.duration),
+        since=iso(found.start),
+        until=iso(found.end) if found.end is not None else None,
+        timezone=rules.timezone,
+        cap=rules.max_budget,
+        totals=Totals(),
+        left=rules.max_budget,
+        alerts=rules.alerts,
+    )

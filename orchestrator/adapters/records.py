@@ -247,29 +247,6 @@ class Records:
         return answer
 
 
-def open_records(path: Path) -> Records | None:
-    """For commands that only look: the store's records, None while there is no store.
-
-    Holds of dead processes may still be called open; opening a Store finds them.
-    """
-    return Records(path) if path.exists() else None
-
-
-def unused_budget(rules: BudgetRules, now: float) -> Status:
-    """The status while there is no store yet: everything is left."""
-    span = calendar.span(rules.duration, rules.timezone, now)
-    return Status(
-        window=calendar.window_name(rules.duration),
-        since=calendar.iso(span.start),
-        until=calendar.iso(span.end) if span.end is not None else None,
-        timezone=rules.timezone,
-        cap=rules.max_budget,
-        totals=Totals(),
-        left=rules.max_budget,
-        alerts=rules.alerts,
-    )
-
-
 def _entry(row: tuple[Any, ...]) -> Entry:
     (
         hold,

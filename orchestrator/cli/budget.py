@@ -31,15 +31,16 @@ def budget(context: typer.Context) -> None:
 @app.command()
 def status(config: _CONFIG = None, as_json: _JSON = False) -> None:
     """Show what is spent, held and left, with alerts and open holds."""
-    from orchestrator.cli.budget_text import status_lines
-    from orchestrator.core.serial import encode
     from orchestrator.wiring import open_home
 
-    home = open_home(config)
-    found = _status(home)
+    found = _status(open_home(config))
     if as_json:
+        from orchestrator.core.serial import encode
+
         typer.echo(json.dumps(encode(found), indent=2))
         return
+    from orchestrator.cli.budget_text import status_lines
+
     for line in status_lines(found):
         typer.echo(line)
 
@@ -299,27 +300,29 @@ def _store(home: Home) -> Store | None:
 
 
 def _records(home: Home) -> Records | None:
-    """For looking only, which loads half of what writing needs."""
-    from orchestrator.adapters.holder import is_alive
-    from orchestrator.adapters.records import open_records
+    """For looking only, which loads half of what writing needs; None while nothing was ever called."""
     from orchestrator.adapters.state import database
 
-    records = open_records(database(home.state))
-    if records is not None and not all(map(is_alive, records.holders())):
+    path = database(home.state)
+    if not path.exists():
+        return None
+    from orchestrator.adapters.holder import is_alive
+    from orchestrator.adapters.records import Records
+
+    records = Records(path)
+    if not all(map(is_alive, records.holders())):
         # Opening the store makes the holds of dead processes ambiguous, which is what is to be seen.
         records.close()
         home.store.close()
-        records = open_records(database(home.state))
+        records = Records(path)
     return records
 
 
 def _status(home: Home) -> Status:
-    from orchestrator.adapters.records import unused_budget
+    from orchestrator.adapters.calendar import unused_budget
 
-    records, now = _records(home), home.clock.epoch_seconds()
-    if records is None:
-        return unused_budget(home.settings.budget, now)
-    return records.status(home.settings.budget, now)
+    records, rules, now = _records(home), home.settings.budget, home.clock.epoch_seconds()
+    return unused_budget(rules, now) if records is None else records.status(rules, now)
 
 
 def _calibration_rows(records: Records | None, run: str | None) -> list[tuple[str, ...]]:
