@@ -51,19 +51,32 @@ class NodeRecipe:
         return self.manager
 
     async def build(self, place: Path, worktree: Path, set_up: SetUp) -> None:
-        if shutil.which(self.manager) is None:
-            raise CannotPrepare(f"{self.manager} is not installed: install it, or configure a set-up")
+        variables = {"npm_config_update_notifier": "false", **_corepack(place)}
         tree = place / "tree"
         for path, data in self.files.items():
             target = tree / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        ran = await set_up(_INSTALL[self.manager, self.locked], tree, {"npm_config_update_notifier": "false"})
+        argv = _INSTALL[self.manager, self.locked]
+        if shutil.which(self.manager) is None:
+            argv = (str(await self._bring(place, worktree, set_up)), *argv[1:])
+        ran = await set_up(argv, tree, variables)
         if ran.exit_code != 0:
             raise failed(f"{self.manager} install", ran)
         if self.manager == "npm" and b'"hasInstallScript": true' in self.files.get("package-lock.json", b""):
             # Packages that build or fetch their program; a failure shows in the checks that need it.
             await set_up(("npm", "rebuild"), tree, {})
+
+    async def _bring(self, place: Path, worktree: Path, set_up: SetUp) -> Path:
+        """Let corepack, which comes with Node, bring the package manager that the project names."""
+        if shutil.which("corepack") is None:
+            raise CannotPrepare(f"{self.manager} is not installed: install it, or configure a set-up")
+        (place / "bin").mkdir()
+        enable = ("corepack", "enable", "--install-directory", str(place / "bin"), self.manager)
+        ran = await set_up(enable, place, _corepack(place))
+        if ran.exit_code != 0:
+            raise failed(f"corepack enable {self.manager}", ran)
+        return place / "bin" / self.manager
 
     def use(self, place: Path, worktree: Path) -> Environment:
         tree = place / "tree"
@@ -72,10 +85,20 @@ class NodeRecipe:
             if (worktree / relative.parent).is_dir():
                 _link_all(directory, worktree / relative, tree, worktree)
         return Environment(
-            path=(str(tree / "node_modules" / ".bin"),),
+            path=(str(worktree / "node_modules" / ".bin"), str(place / "bin")),
+            variables=_corepack(place) if (place / "bin").is_dir() else {},
             readable=(str(place),),
             said=f"set up with {self.manager}",
         )
+
+
+def _corepack(place: Path) -> dict[str, str]:
+    return {
+        "COREPACK_HOME": str(place / "corepack"),
+        "COREPACK_ENABLE_DOWNLOAD_PROMPT": "0",
+        "COREPACK_ENABLE_AUTO_PIN": "0",
+        "COREPACK_DEFAULT_TO_LATEST": "0",
+    }
 
 
 def detect_node(worktree: Path) -> NodeRecipe | None:

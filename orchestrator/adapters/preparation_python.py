@@ -57,15 +57,20 @@ class PythonRecipe:
     def name(self) -> str:
         return self.tool
 
+    @property
+    def _used(self) -> str:
+        """The tool that is there: pip reads what the others' projects declare, if not their locks."""
+        return self.tool if self.tool == "pip" or shutil.which(self.tool) else "pip"
+
     async def build(self, place: Path, worktree: Path, set_up: SetUp) -> None:
         venv = place / "venv"
-        if self.tool == "uv" and shutil.which("uv"):
+        if self._used == "uv":
             await self._uv(venv, worktree, set_up)
         else:
             made = await set_up((sys.executable, "-m", "venv", str(venv)), worktree, {})
             if made.exit_code != 0:
                 raise failed("python -m venv", made)
-            if self.tool == "poetry" and shutil.which("poetry"):
+            if self._used == "poetry":
                 await self._poetry(venv, worktree, set_up)
             else:
                 await self._pip(venv, worktree, set_up)
@@ -127,7 +132,7 @@ class PythonRecipe:
             path=(str(venv / "bin"),),
             variables={"VIRTUAL_ENV": str(venv)} | python_path(worktree),
             readable=(str(place),),
-            said=f"set up with {self.tool}",
+            said=f"set up with {self._used}",
         )
 
 
@@ -160,7 +165,7 @@ def detect_python(worktree: Path, *, needs: Iterable[str] = ()) -> PythonRecipe 
     version = ".".join(map(str, sys.version_info[:3]))
     return PythonRecipe(
         tool=tool,
-        key=digest("python", "1", tool, version, sys.executable, *needs, *contents),
+        key=digest("python", "1", tool, shutil.which(tool) or "", version, sys.executable, *needs, *contents),
         requirements=requirements,
         installable=installable and (declares or legacy or not requirements),
         extras=tuple(name for name in optional if str(name).lower() in _FOR_TESTS),

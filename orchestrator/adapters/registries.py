@@ -14,7 +14,7 @@ from pathlib import Path
 _PASSED = re.compile(
     r"PIP_(INDEX_URL|EXTRA_INDEX_URL|FIND_LINKS|CERT|TRUSTED_HOST|DEFAULT_TIMEOUT|NO_INDEX|RETRIES|PREFER_BINARY)"
     r"|UV_(INDEX_URL|EXTRA_INDEX_URL|DEFAULT_INDEX|INDEX|FIND_LINKS|NATIVE_TLS|HTTP_TIMEOUT|OFFLINE)"
-    r"|(npm_config|NPM_CONFIG)_(registry|cafile|REGISTRY|CAFILE)|NODE_EXTRA_CA_CERTS|YARN_REGISTRY"
+    r"|COREPACK_(NPM_REGISTRY|INTEGRITY_KEYS)|(npm_config|NPM_CONFIG)_(registry|cafile|REGISTRY|CAFILE)|NODE_EXTRA_CA_CERTS|YARN_REGISTRY"
     r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|CARGO_HTTP_CAINFO"
     r"|(HTTP|HTTPS|ALL|NO)_PROXY|(http|https|all|no)_proxy|GOPROXY|GONOSUMDB|GOSUMDB|GONOSUMCHECK|GOFLAGS"
 )
@@ -68,3 +68,5 @@ def _of_npm(home: Path) -> Iterator[tuple[str, str]]:
             key, _, value = (part.strip() for part in line.partition("="))
             if key in _NPM_KEYS and value:
                 yield f"npm_config_{key}", value
+                if key == "registry":
+                    yield "COREPACK_NPM_REGISTRY", value

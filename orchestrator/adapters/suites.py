@@ -69,9 +69,36 @@ class SuiteRun:
 
 def suite_of(argv: Sequence[str], *, package: str = "", source: str = "") -> Suite:
     """Recognise the runner of a test command; `source` is the text of the script when the command only names one."""
-    words = list(argv)
+    words = tuple(argv)
     script = source.partition(": ")[2] if words[0] in ("npm", "pnpm", "yarn", "bun") else ""
-    return Suite(argv=tuple(argv), runner=_runner(words, script), package=package, script=script)
+    if script and not package and (alone := _tests_alone(script)):
+        words = ("npx", "--no-install", *alone)
+        script = " ".join(alone)
+    return Suite(argv=words, runner=_runner(list(words), script), package=package, script=script)
+
+
+def _tests_alone(script: str) -> list[str] | None:
+    """The command of a script that runs the tests, where all others only look at the code (`xo && ava`)."""
+    parts = [part.split() for part in script.split("&&")]
+    others = [part for part in parts if not _looks(part)]
+    if len(parts) == 1 or len(others) != 1 or re.search(r"[;|<>$`\"'*?{}()\[\]]", " ".join(others[0])):
+        return None
+    return others[0] if Path(others[0][0]).name in _TEST_TOOLS else None
+
+
+def _looks(part: list[str]) -> bool:
+    words = [
+        word for word in part if word not in ("npx", "npm", "pnpm", "yarn", "bun", "run", "-s", "--silent")
+    ]
+    return bool(words) and re.fullmatch(_LOOKING_PATTERN, words[0]) is not None
+
+
+_TEST_TOOLS = ("jest", "vitest", "mocha", "ava", "tap", "tape", "uvu", "node", "jasmine", "c8", "nyc", "tsd")
+_LOOKING = (
+    "xo", "eslint", "prettier", "standard", "tsc", "tsd", "oxlint", "biome", "lint", "format", "typecheck", "types",
+    "check", "attw", "publint", "size-limit", "knip", "stylelint", "semistandard", "ts-standard",
+)  # fmt: skip
+_LOOKING_PATTERN = re.compile(rf"(\w+:)?({'|'.join(_LOOKING)})(:[\w:-]+)?")
 
 
 def _runner(words: list[str], script: str) -> Runner:
