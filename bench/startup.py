@@ -56,6 +56,9 @@ def main() -> int:
         }
         subprocess.run(["git", "init", "-q", f"{scratch}/repository"], check=True, env=environ)
         repository = f"{scratch}/repository"
+        commit = ["commit", "-q", "--allow-empty", "-m", "nothing"]
+        identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+        subprocess.run(["git", *identity, *commit], check=True, env=environ, cwd=repository)
         bare = [sys.executable, "-c", "pass"]
         print(f"{'command':20} {'CPU s':>8} {'bare s':>8} {'ratio':>7} {'limit':>7}")
         for name, (arguments, limit) in COMMANDS.items():

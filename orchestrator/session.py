@@ -28,6 +28,7 @@ from orchestrator.core.catalogue import RoutingTable
 from orchestrator.core.dispatch import Dispatch
 from orchestrator.core.domain import (
     AttemptId,
+    Deliverable,
     ExecutorName,
     Limits,
     ModelAlias,
@@ -53,7 +54,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.money import ZERO, Usd
 from orchestrator.core.ports import Assignment, Conflict
-from orchestrator.core.routing import Request, edit_needs, route
+from orchestrator.core.routing import LEAST_TEXT_TOKENS, Request, edit_needs, route
 from orchestrator.execution import Execution, RunScope
 from orchestrator.runner import Ending, Runner, Watch
 from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
@@ -312,22 +313,25 @@ async def _parts(
     engine = LocalEngine(
         execution.execute, outcomes, logs=lambda attempt: attempt_directory(home.state, run, attempt)
     )
-    yield (
-        Runner(
-            run=run,
-            dispatch=dispatch,
-            journal=store,
-            engine=engine,
-            land=execution.land,
-            route=router.route,
-            clock=clock,
-            watch=watch,
-            money_left=router.left,
-            max_seconds=started.max_seconds,
-        ),
-        checker,
-        workspaces,
-    )
+    try:
+        yield (
+            Runner(
+                run=run,
+                dispatch=dispatch,
+                journal=store,
+                engine=engine,
+                land=execution.land,
+                route=router.route,
+                clock=clock,
+                watch=watch,
+                money_left=router.left,
+                max_seconds=started.max_seconds,
+            ),
+            checker,
+            workspaces,
+        )
+    finally:
+        await model.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,14 +341,18 @@ class _Router:
     home: Home
     access: ModelAccess
     started: RunStarted
+    can_check: bool = True
 
     async def route(self, subtask: Subtask, rung: ModelAlias, entry: bool) -> Route | Refusal:
         left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
         request = Request(
             text=f"{subtask.title}\n{subtask.instructions}",
             input_tokens=subtask.estimate.input_tokens.high + PROMPT_OVERHEAD_TOKENS,
-            needs_output_tokens=edit_needs(subtask.estimate),
+            needs_output_tokens=(
+                edit_needs(subtask.estimate) if subtask.deliverable is Deliverable.EDIT else LEAST_TEXT_TOKENS
+            ),
             tag=subtask.tag,
+            checkable=subtask.deliverable is Deliverable.EDIT and self.can_check,
             override=self.started.model_override,
             rung=rung,
             entry=entry,

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.adapters.books import Books, Held
 from orchestrator.adapters.calendar import rolling_days, zone
@@ -18,10 +18,12 @@ from orchestrator.adapters.room import Room
 from orchestrator.adapters.writer import Operation, Writer
 from orchestrator.core.catalogue import AlertAction, BudgetRules
 from orchestrator.core.domain import AttemptId, OrchestratorError, RunId
-from orchestrator.core.events import Event, to_record
 from orchestrator.core.ledger import Entry, RaisedAlert, Status, Wait
 from orchestrator.core.money import Usage, Usd
 from orchestrator.core.ports import Clock, Flag, HoldRequest
+
+if TYPE_CHECKING:
+    from orchestrator.core.events import Event
 
 T = TypeVar("T")
 
@@ -125,6 +127,8 @@ class Store:
         Returns the number of the run's last event, counted from 1: more than expected when another process
         wrote in between. None when there was nothing to write.
         """
+        from orchestrator.core.events import to_record
+
         if not events:
             return None
         records = [

@@ -131,6 +131,7 @@ async def _ask(
         Request(
             text=request,
             input_tokens=input_token_bound(messages),
+            tag=home.standard.match(request),
             override=ModelAlias(model) if model else None,
         ),
         access.table,
@@ -147,16 +148,19 @@ async def _ask(
         run_cap=cap,
         repository_cap=home.settings.repository_cap,
     )
-    reply = await metered.complete(
-        ModelRequest(
-            model=decision.model,
-            messages=messages,
-            max_output_tokens=decision.max_output_tokens,
-            purpose="answer",
-            run=run,
-            deadline_seconds=ANSWER_SECONDS,
+    try:
+        reply = await metered.complete(
+            ModelRequest(
+                model=decision.model,
+                messages=messages,
+                max_output_tokens=decision.max_output_tokens,
+                purpose="answer",
+                run=run,
+                deadline_seconds=ANSWER_SECONDS,
+            )
         )
-    )
+    finally:
+        await metered.close()
     return reply, decision.reasons
 
 

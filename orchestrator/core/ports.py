@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.core.domain import (
     AttemptId,
@@ -22,8 +22,11 @@ from orchestrator.core.domain import (
     Subtask,
     Verdict,
 )
-from orchestrator.core.events import BaselineMeasured, Event, LandingRefused, SubtaskLanded
 from orchestrator.core.money import ZERO, Usage, Usd
+
+if TYPE_CHECKING:
+    # A command that only reads the ledger has no use for the events, and their classes take time to make.
+    from orchestrator.core.events import BaselineMeasured, Event, LandingRefused, SubtaskLanded
 
 # --- time ---------------------------------------------------------------------------------------
 
@@ -373,9 +376,14 @@ class Outcomes(Protocol):
 
 # --- landing and routing, as the runner sees them -------------------------------------------------
 
-Land = Callable[[AttemptId, Subtask, Outcome], Awaitable[SubtaskLanded | LandingRefused]]
-"""Rebase the attempt's commit onto the run branch, verify again when the base moved, advance. Idempotent."""
 
-RouteAttempt = Callable[[Subtask, ModelAlias, bool], Awaitable[Route | Refusal]]
-"""Route an attempt to (at most) this rung; the flag says whether it is the entry attempt, which a budget
-band may put on a cheaper model. The refusal is for want of room or of a model."""
+class Land(Protocol):
+    async def __call__(
+        self, attempt: AttemptId, subtask: Subtask, outcome: Outcome
+    ) -> SubtaskLanded | LandingRefused:
+        """Rebase onto the run branch, verify again when the base moved, advance. Idempotent."""
+
+
+class RouteAttempt(Protocol):
+    async def __call__(self, subtask: Subtask, rung: ModelAlias, entry: bool) -> Route | Refusal:
+        """Route an attempt to at most this rung; on the `entry` attempt a budget band may choose a cheaper model."""

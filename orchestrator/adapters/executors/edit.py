@@ -87,6 +87,9 @@ class EditExecutor:
                 run=work.run,
                 attempt=work.attempt,
                 files=pack.paths,
+                category=work.subtask.category,
+                run_cap=work.run_cap,
+                attempt_cap=work.attempt_cap,
             )
         )
 
