@@ -41,6 +41,18 @@ FROM holds h LEFT JOIN resolutions r ON r.hold = h.id LEFT JOIN overruns o ON o.
   LEFT JOIN pending p ON p.hold = h.id
 """
 
+# From run to run through the index: the events in between are not read.
+_RUNS = """
+WITH RECURSIVE found(run) AS (
+  SELECT min(run) FROM events
+  UNION ALL SELECT (SELECT min(run) FROM events WHERE run > found.run) FROM found WHERE found.run IS NOT NULL
+)
+SELECT run, (SELECT max(seq) FROM events e WHERE e.run = found.run),
+  (SELECT at FROM events e WHERE e.run = found.run ORDER BY seq LIMIT 1) AS first_at,
+  (SELECT at FROM events e WHERE e.run = found.run ORDER BY seq DESC LIMIT 1)
+FROM found WHERE run IS NOT NULL ORDER BY first_at DESC, run DESC
+"""
+
 _ADDED_UP = """
 SELECT coalesce(sum(r.charged), 0), coalesce(sum(iif(p.ambiguous = 0, h.amount, 0)), 0),
   coalesce(sum(iif(p.ambiguous = 1, h.amount, 0)), 0)
@@ -128,9 +140,7 @@ class Records:
 
     def runs(self) -> tuple[RunSpan, ...]:
         """Every run, the one that was started last first."""
-        rows = self.rows(
-            "SELECT run, count(*), min(at), max(at) FROM events GROUP BY run ORDER BY min(at) DESC, run DESC"
-        )
+        rows = self.rows(_RUNS)
         return tuple(
             RunSpan(run=RunId(run), events=count, first_at=first, last_at=last)
             for run, count, first, last in rows

@@ -15,6 +15,7 @@ from orchestrator.core.events import Noted
 from orchestrator.core.ledger import HoldResolved, HoldState, RaisedAlert, Wait
 from orchestrator.core.money import Usage
 from orchestrator.core.ports import BudgetExceeded, Flag, ModelUnavailable
+from tests.adapters.faulty_disk import disk
 from tests.adapters.store_building import RUN, attempt, budget, clock_at, hold, open_store, usd
 
 USAGE = Usage(input_tokens=900, output_tokens=80, cache_read_tokens=100, reasoning_tokens=30)
@@ -68,6 +69,35 @@ async def test_what_was_appended_cannot_be_changed_or_deleted(tmp_path: Path):
         with pytest.raises(apsw.ConstraintError):
             connection.execute(f"INSERT INTO overruns VALUES (99, 0, {amount})")
     connection.close()
+
+
+async def test_the_file_is_the_user_s_own(tmp_path: Path):
+    with open_store(tmp_path) as store:
+        await store.reserve(hold("1"))
+        assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+            "orchestrator.sqlite3": 0o600,
+            "orchestrator.sqlite3-wal": 0o600,
+            "orchestrator.sqlite3-shm": 0o600,
+        }
+
+
+async def test_holds_and_events_are_flushed_and_of_settlements_only_those_above_their_hold(tmp_path: Path):
+    with disk(lambda operation, number: None) as counted, open_store(tmp_path) as store:
+
+        async def flushes(action) -> int:
+            before = counted.counts["sync"]
+            await action
+            return counted.counts["sync"] - before
+
+        # The first commit also flushes the head of the log.
+        assert await flushes(store.append(RUN, [note("one")])) == 2
+        assert await flushes(store.append(RUN, [note("two")])) == 1
+        assert await flushes(store.reserve(hold("1"))) == 1
+        assert await flushes(store.reserve(hold("1"))) == 1
+        assert await flushes(store.settle(1, bill=usd("1"))) == 0
+        assert await flushes(store.settle(2, bill=usd("1.1"))) == 1
+        with pytest.raises(BudgetExceeded):
+            await flushes(store.reserve(hold("9", deployment="other")))
 
 
 # --- reserve, settle, release -------------------------------------------------------------------
@@ -315,3 +345,23 @@ async def test_a_store_that_was_closed_says_so(tmp_path: Path):
     store.close()
     with pytest.raises(Exception, match="is closed"):
         await store.reserve(hold("1"))
+
+
+@pytest.mark.slow
+async def test_twenty_thousand_calls_of_almost_nothing_reach_the_cap_when_the_true_sum_does(tmp_path: Path):
+    calls = 0
+    with open_store(tmp_path, budget("0.0059999")) as store:
+
+        async def call_until_refused() -> None:
+            nonlocal calls
+            while True:
+                try:
+                    call = await store.reserve(hold("0.0000003"))
+                except BudgetExceeded:
+                    return
+                calls += 1
+                await store.settle(call, bill=usd("0.0000003"))
+
+        await asyncio.gather(*(call_until_refused() for _ in range(100)))
+        assert calls == 19_999
+        assert store.status().totals.spent == usd("0.0059997")
