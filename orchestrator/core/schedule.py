@@ -111,7 +111,7 @@ class Search:
         )
         self._play = Play(work)
         self._chance = _Chance(seed)
-        self._bound = _bound(work)
+        self.bound = _bound(work)
         self._left = 0
         self._keep_going: Callable[[], bool] = lambda: True
         self.best_starts = self._play.starts(longest_remaining(work))
@@ -152,7 +152,7 @@ class Search:
     # --- moves ---------------------------------------------------------------------------------------
 
     def _may_go_on(self) -> bool:
-        return self._left > 0 and self.best > self._bound and self._keep_going()
+        return self._left > 0 and self.best > self.bound and self._keep_going()
 
     def _placed(self, work: Work, wanted: Sequence[int]) -> list[int]:
         """Place the nodes in the wanted order, as far as what they need allows; remember the best schedule."""
@@ -175,7 +175,7 @@ class Search:
     def _pushed_together(self, starts: list[int]) -> list[int]:
         """Push all to the end and back to the beginning, as long as that makes the schedule shorter."""
         seconds = self._work.seconds
-        while self._left >= 2 and self.best > self._bound:
+        while self._left >= 2 and self.best > self.bound:
             latest_first = sorted(
                 range(len(starts)), key=lambda node: (-starts[node] - seconds[node], -starts[node])
             )
