@@ -224,10 +224,15 @@ class Writer:
             self._flushing = wanted
 
     def _flush_now(self) -> None:
-        """Flush what has been committed: the flush of any later commit covers the whole log."""
+        """Flush what has been committed: the flush of any later commit covers the whole log.
+
+        It has to change something: SQLite writes no page that stays the same.
+        """
         self._flush_on_commit(True)
         self._connection.execute("BEGIN IMMEDIATE").fetchall()
-        self._connection.execute("UPDATE meta SET value = value WHERE key = 'version'").fetchall()
+        self._connection.execute(
+            "INSERT INTO meta VALUES ('flushes', 1) ON CONFLICT DO UPDATE SET value = value + 1"
+        ).fetchall()
         self._connection.execute("COMMIT").fetchall()
 
     def _undo(self) -> None:
