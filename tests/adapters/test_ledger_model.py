@@ -241,7 +241,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedgerAgainstItsModel = LedgerMachine.TestCase
-TestLedgerAgainstItsModel.settings = hypothesis.settings(max_examples=100, stateful_step_count=30)
+TestLedgerAgainstItsModel.settings = hypothesis.settings(max_examples=60, stateful_step_count=30)
 
 
 @pytest.mark.slow
