@@ -348,3 +348,19 @@ def test_any_other_goal_needs_a_model_and_says_how_to_get_one(goal: str, standar
     message = str(told.value)
     assert "needs a model" in message and "OPENROUTER_API_KEY" in message and "\n" not in message
     assert len(message) < 400
+
+
+def test_what_nothing_can_check_is_not_refactored_and_what_no_test_covers_is_marked(standard: Standard):
+    survey = application(
+        files=(SourceFile(path="e.go", language="Go", lines=90, size_bytes=900),),
+        commands=(),
+        findings=(),
+        functions=(function("e.go", 40),),
+        untested=(),
+        tests_of={},
+    )
+    with pytest.raises(NothingToImprove):
+        plan_offline(GOAL, survey, standard, commit="0")
+    vet = Command(name="lint", kind=CommandKind.LINT, argv=("go", "vet", "./..."), path="go.mod", line=1)
+    [refactor] = compiled(replace(survey, commands=(vet,)), standard).subtasks
+    assert refactor.notes == ("no test command covers this file: read the change before you accept it",)

@@ -82,8 +82,9 @@ def _judged(finding: Finding, file: SourceFile) -> Finding | None:
 
 def _broken(told: RuffReport, files: Sequence[SourceFile]) -> tuple[list[Finding], list[str]]:
     first: dict[str, Finding] = {}
+    paths = {file.path for file in files}
     for finding in told.broken:
-        if finding.path not in first or finding.line < first[finding.path].line:
+        if finding.path in paths and (finding.path not in first or finding.line < first[finding.path].line):
             first[finding.path] = finding
     python = sum(1 for file in files if file.language == "Python")
     if len(first) > 3 and len(first) > _MOSTLY_BROKEN * python:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from orchestrator.adapters.git_command import call
 from orchestrator.adapters.processes import Completed
-from orchestrator.adapters.survey.languages import why_skipped
+from orchestrator.adapters.survey.languages import is_test, why_skipped
+from orchestrator.adapters.survey.manifests import is_manifest
 from orchestrator.core.domain import OrchestratorError
 from orchestrator.core.facts import Skipped
 from orchestrator.core.text import one_line
@@ -39,7 +40,10 @@ class Blob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
+    """`blobs` are what was asked for; `beside` the tests and manifests elsewhere, which say what holds for them."""
+
     blobs: tuple[Blob, ...]
+    beside: tuple[Blob, ...]
     skipped: tuple[Skipped, ...]
     everything: frozenset[str]
 
@@ -79,6 +83,7 @@ class Repository:
         listed = await self.git("ls-tree", "-r", "-z", "-l", "--full-tree", commit)
         matches = _matcher(chosen)
         blobs: list[Blob] = []
+        beside: list[Blob] = []
         everything: set[str] = set()
         left_out: dict[str, list[str]] = {}
         total = 0
@@ -92,23 +97,27 @@ class Repository:
                 left_out.setdefault("a link or a submodule", []).append(path)
                 continue
             everything.add(path)
-            if not matches(path):
+            inside = matches(path)
+            if not inside and not (is_test(path) or is_manifest(path)):
                 continue
             reason = why_skipped(path) if size >= 0 else "missing from this clone"
             if reason is None and size > MAX_FILE_BYTES:
                 reason = f"larger than {MAX_FILE_BYTES // 1024} KB"
-            if reason is None and (len(blobs) >= MAX_FILES or total + size > MAX_TOTAL_BYTES):
+            if reason is None and (len(blobs) + len(beside) >= MAX_FILES or total + size > MAX_TOTAL_BYTES):
                 reason = f"beyond {MAX_FILES} files or {MAX_TOTAL_BYTES // 1024 // 1024} MB"
             if reason is not None:
-                left_out.setdefault(reason, []).append(path)
+                if inside:
+                    left_out.setdefault(reason, []).append(path)
                 continue
             total += size
-            blobs.append(Blob(path=path, object=name, size_bytes=size))
+            (blobs if inside else beside).append(Blob(path=path, object=name, size_bytes=size))
         skipped = tuple(
             Skipped(reason=reason, files=len(paths), example=one_line(paths[0], 200))
             for reason, paths in sorted(left_out.items())
         )
-        return Listing(blobs=tuple(blobs), skipped=skipped, everything=frozenset(everything))
+        return Listing(
+            blobs=tuple(blobs), beside=tuple(beside), skipped=skipped, everything=frozenset(everything)
+        )
 
     async def batches(self, blobs: Iterable[Blob]) -> AsyncIterator[dict[str, bytes]]:
         """The bytes of each blob by path, in batches of bounded size."""

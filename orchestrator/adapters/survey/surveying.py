@@ -52,9 +52,9 @@ async def survey(
         return kept
     listing = await git.tree(resolved, paths)
     with tempfile.TemporaryDirectory(prefix="survey-", dir=cache) as directory:
-        snapshot = await take(git, listing.blobs, Path(directory).resolve())
-        # The root's manifests count even when --path leaves them out: the commands lie there.
-        found = await _facts(git, resolved, paths, listing, snapshot, installed)
+        snapshot = await take(git, (*listing.blobs, *listing.beside), Path(directory).resolve())
+        found = await _facts(git, resolved, listing, snapshot, installed)
+    found = replace(found, paths=tuple(paths))
     found = replace(found, tools=tools)
     found = replace(found, digest=digest(_canonical(found)))
     store.save(key, found)
@@ -81,16 +81,15 @@ def _installed(repository: Path) -> frozenset[str]:
 async def _facts(
     git: Repository,
     commit: str,
-    paths: Sequence[str],
     listing: Listing,
     snapshot: Snapshot,
     installed: frozenset[str],
 ) -> Survey:
-    manifests = Manifests(await _manifests(git, commit, listing, snapshot, paths), listing.everything)
-    code = [file for file in snapshot.files if file.language in CODE]
-    python = any(file.language == "Python" for file in code)
     import asyncio
 
+    manifests = Manifests(snapshot.manifests, listing.everything)
+    code = [file for file in snapshot.files if file.language in CODE]
+    python = any(file.language == "Python" for file in code)
     documents, changes, told = await asyncio.gather(
         measure(snapshot.root, code),
         history.churn(git, commit),
@@ -100,7 +99,7 @@ async def _facts(
     )
     project = _project(manifests, code, documents, installed)
     packages = tuple(sorted(project.packages, key=lambda package: (package.directory, package.ecosystem)))
-    files = tuple(
+    known = tuple(
         replace(
             file,
             package=_package(file.path, packages),
@@ -108,6 +107,8 @@ async def _facts(
         )
         for file in sorted(snapshot.files, key=lambda file: file.path)
     )
+    asked = {blob.path for blob in listing.blobs}
+    files = tuple(file for file in known if file.path in asked)
     functions = _functions(files, documents)
     complexity: dict[str, int] = {}
     for function in functions:
@@ -118,7 +119,6 @@ async def _facts(
     notable = tuple(function for function in ranked if function.complexity >= _NOTABLE_COMPLEXITY)
     return Survey(
         commit=commit,
-        paths=tuple(paths),
         files=files,
         languages=shares(file for file in files if not file.generated),
         packages=packages,
@@ -129,29 +129,15 @@ async def _facts(
         hot_spots=history.hot_spots(
             changes, {path: total for path, total in complexity.items() if path in products}
         ),
-        untested=untested(files, documents, packages),
-        tests_of=tests_of(files, documents),
-        skipped=_skipped(listing.skipped, snapshot.odd),
+        untested=tuple(module for module in untested(known, documents, packages) if module.path in asked),
+        tests_of={path: tests for path, tests in tests_of(known, documents).items() if path in asked},
+        skipped=_skipped(listing.skipped, snapshot.odd, asked),
         notes=(*project.notes, *assembled.notes, *_failures(documents)),
     )
 
 
 async def _nothing() -> ruff.RuffReport:
     return ruff.RuffReport(findings=(), broken=(), unformatted=frozenset())
-
-
-async def _manifests(
-    git: Repository, commit: str, listing: Listing, snapshot: Snapshot, paths: Sequence[str]
-) -> Mapping[str, bytes]:
-    if not paths:
-        return snapshot.manifests
-    from orchestrator.adapters.survey.manifests import is_manifest
-
-    whole = await git.tree(commit, ())
-    contents = dict(snapshot.manifests)
-    async for batch in git.batches(blob for blob in whole.blobs if is_manifest(blob.path)):
-        contents |= batch
-    return contents
 
 
 def _project(
@@ -186,9 +172,14 @@ def _functions(files: Iterable[SourceFile], documents: Mapping[str, Mapping[str,
     ]
 
 
-def _skipped(listed: Iterable[Skipped], odd: Mapping[str, Sequence[str]]) -> tuple[Skipped, ...]:
+def _skipped(
+    listed: Iterable[Skipped], odd: Mapping[str, Sequence[str]], asked: set[str]
+) -> tuple[Skipped, ...]:
     merged = {skipped.reason: skipped for skipped in listed}
-    for reason, paths in odd.items():
+    for reason, found in odd.items():
+        paths = [path for path in found if path in asked]
+        if not paths:
+            continue
         known = merged.get(reason)
         merged[reason] = Skipped(
             reason=reason,

@@ -157,8 +157,8 @@ def _tests(facts: Facts) -> Iterator[Candidate]:
         if module.complexity < _TESTABLE_COMPLEXITY:
             continue
         checks = facts.checks(module.path)
-        if not checks.python and checks.test_command is None:
-            continue
+        if checks.test_command is None:
+            continue  # A test that nothing runs proves nothing.
         value = 3.0 + min(4.0, math.log2(1 + module.complexity)) * 0.8 + _liveliness(facts, module.path)
         yield Candidate(group=Group.TESTS, path=module.path, value=value, untested=module)
 
@@ -174,8 +174,12 @@ def _functions(facts: Facts) -> Iterator[Candidate]:
             continue
         if function.name.startswith("("):
             continue  # An anonymous function cannot be named to anybody.
+        checks = facts.checks(function.path)
+        if not checks.any():
+            continue  # Whether it still does the same, nobody could say.
         seen.add(function.path)
         value = 4.0 + min(3.0, (function.complexity - _LONG_COMPLEX) / 12) + _liveliness(facts, function.path)
+        value -= 0.0 if checks.test_command else 1.5
         yield Candidate(group=Group.ARCHITECTURE, path=function.path, value=value, function=function)
 
 
@@ -199,9 +203,7 @@ def untestable(facts: Facts) -> Sequence[Untested]:
     return [
         module
         for module in facts.survey.untested
-        if module.complexity >= _TESTABLE_COMPLEXITY
-        and not facts.checks(module.path).python
-        and facts.checks(module.path).test_command is None
+        if module.complexity >= _TESTABLE_COMPLEXITY and facts.checks(module.path).test_command is None
     ]
 
 

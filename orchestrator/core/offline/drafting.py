@@ -154,6 +154,8 @@ def _draft(facts: Facts, candidate: Candidate, standard: Standard, commit: str) 
         draft["notes"] = [
             "no test, type, lint or build command covers this file: nothing can check the change"
         ]
+    elif checks.test_command is None and candidate.group in (Group.PERFORMANCE, Group.ARCHITECTURE):
+        draft["notes"] = ["no test command covers this file: read the change before you accept it"]
     return draft
 
 
@@ -264,7 +266,7 @@ def _architecture(
         protected = (
             f"The tests in {', '.join(f'`{test}`' for test in checks.tests)} stay as they are and pass."
         )
-    elif path in facts.untested and (checks.python or checks.test_command):
+    elif path in facts.untested and checks.test_command:
         protected = f"The tests in `{facts.untested[path].test_path}` pass before and after."
     else:
         protected = "The existing tests stay as they are and pass." if checks.test_command else ""
@@ -307,7 +309,7 @@ def _test_path(facts: Facts, path: str, checks: Checks) -> tuple[str, bool]:
     if checks.tests:
         return checks.tests[0], True
     module = facts.untested.get(path)
-    if module is not None and module.test_path != path and (checks.python or checks.test_command):
+    if module is not None and module.test_path != path and checks.test_command:
         return module.test_path, module.test_path in facts.files
     return "", False
 

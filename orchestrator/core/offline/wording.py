@@ -152,7 +152,7 @@ def architecture(function: FunctionSize, file: SourceFile, commit: str, protecte
 def runner_of(command: Command | None) -> str:
     """How tests are run, in a few words."""
     if command is None:
-        return "`unittest` of the standard library, as the project declares no test runner"
+        return "no test command is declared"
     if "pytest" in command.argv:
         return "pytest"
     if "unittest" in command.argv:
