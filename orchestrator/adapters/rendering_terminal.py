@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
-from orchestrator.core.domain import Ended, State
-from orchestrator.core.money import Usd
+from orchestrator.adapters.report_words import (
+    COMPARED_CAVEAT,
+    compared_words,
+    next_steps,
+    scripted_words,
+    spent_words,
+    tried_words,
+    was_rejected,
+    why_words,
+)
+from orchestrator.core.domain import Deliverable, State
 from orchestrator.core.report import AttemptRow, Report, SubtaskRow
-from orchestrator.core.text import one_line, safe_text
+from orchestrator.core.text import one_line, safe_text, short_lists
 
+WIDTH = 100
+NARROWEST = 40
 MARKS = {
     State.SUCCEEDED: "ok",
     State.FAILED: "FAILED",
@@ -18,6 +30,7 @@ MARKS = {
     State.WAITING: "waiting",
     State.RUNNING: "running",
 }
+_REASON_CHARACTERS = 400
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
@@ -33,63 +46,115 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[s
     ]
 
 
-def run_text(report: Report, *, width: int = 100) -> str:
-    """The whole report: states, attempts, dollars, what to look at, and what can be done next."""
-    parts = [_header(report), _subtasks(report), _money(report), _attention(report), _next(report)]
+def run_text(report: Report, *, width: int = WIDTH) -> str:
+    """The whole report: states, dollars, what to look at, the documents, and what can be done next.
+
+    Lines are at most `width` characters long, except names and commands that cannot be broken, and documents.
+    """
+    width = max(NARROWEST, width)
+    parts = [
+        _header(report, width),
+        _subtasks(report, width),
+        _money(report, width),
+        _attention(report, width),
+        *(_document(row, width) for row in report.subtasks if row.document),
+        [f"{what}: {command}" for what, command in next_steps(report)],
+    ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _header(report: Report) -> list[str]:
+def _wrapped(text: str, width: int, *, first: str = "", rest: str = "  ") -> list[str]:
+    """Break at spaces only: test names, paths and commands stay whole, to be copied."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=first + rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _header(report: Report, width: int) -> list[str]:
     started = report.started
-    state = report.standing + (f": {safe_text(report.reason)}" if report.reason else "")
-    lines = [f"Run {started.run}: {one_line(started.plan.goal, 90)}", f"  {state}"]
+    lines = _wrapped(f"Run {started.run}: {one_line(started.plan.goal, 300)}", width)
+    lines += _wrapped(_standing(report), width, first="  ")
     if started.scripted:
-        lines.append(f"  {safe_text(started.scripted)}: no real model was called, no money was spent")
+        lines += _wrapped(one_line(scripted_words(started.scripted), 200), width, first="  ")
     sandbox = started.sandbox if started.sandbox not in ("", "none") else "none: checks ran UNSANDBOXED"
-    lines.append(f"  branch {started.branch}, sandbox {sandbox}, policy {started.policy.value}")
-    if report.baseline is not None and report.baseline.can_check:
-        lines.append(f"  before any change: {report.baseline.tests_passed} tests pass")
+    facts = f"branch {started.branch}, sandbox {sandbox}, policy {started.policy.value}"
+    lines += _wrapped(one_line(facts, 300), width, first="  ")
+    if report.baseline is not None:
+        lines += _wrapped(_baseline(report), width, first="  ")
     return lines
 
 
-def _subtasks(report: Report) -> list[str]:
+def _standing(report: Report) -> str:
+    counts = [f"{report.count(state)} {state.value}" for state in State if report.count(state)]
+    reason = f": {one_line(report.reason, _REASON_CHARACTERS)}" if report.reason else ""
+    return f"{report.standing}{reason}; {', '.join(counts)}"
+
+
+def _baseline(report: Report) -> str:
+    measured = report.baseline
+    assert measured is not None
+    if not measured.can_check:
+        return f"checks cannot run: {one_line(measured.reason or 'no test passes', 300)}"
+    failed = f", {len(measured.tests_failed)} fail" if measured.tests_failed else ""
+    flaky = f", {len(measured.flaky)} pass only sometimes" if measured.flaky else ""
+    return f"before any change: {measured.tests_passed} tests pass{failed}{flaky}"
+
+
+def _subtasks(report: Report, width: int) -> list[str]:
+    if not report.subtasks:
+        return ["the plan has no subtasks"]
     rows = [("", "subtask", "tier", "verdict", "models", "cost", "seconds")]
     rows += [
         (
             MARKS[row.state],
             row.subtask.id,
-            row.subtask.tag.tier,
-            row.verdict.kind.value if row.verdict and row.state is State.SUCCEEDED else "",
-            _tried(row),
+            one_line(row.subtask.tag.tier, 20),
+            _verdict(row),
+            one_line(tried_words(row), 60),
             row.bill.rounded(),
             f"{row.seconds:.1f}",
         )
         for row in report.subtasks
     ]
     lines = table(rows, right=(5, 6))
-    notes = [f"{row.subtask.id}: {one_line(row.standing, 160)}" for row in report.subtasks if row.standing]
+    if max(map(len, lines)) > width:
+        lines = [line for row in rows[1:] for line in _stacked(row, width)]
+    notes = [
+        line
+        for row in report.subtasks
+        if row.standing
+        for line in _wrapped(
+            f"{row.subtask.id}: {one_line(short_lists(row.standing), _REASON_CHARACTERS)}", width
+        )
+    ]
     return [*lines, *([""] if notes else []), *notes]
 
 
-def _tried(row: SubtaskRow) -> str:
-    """The models in the order they were tried: `cheap x2 > smart`."""
-    runs: list[tuple[str, int]] = []
-    for attempt in row.attempts:
-        name = attempt.model or row.subtask.tool or row.subtask.executor.value
-        if runs and runs[-1][0] == name:
-            runs[-1] = (name, runs[-1][1] + 1)
-        else:
-            runs.append((name, 1))
-    return " > ".join(name if count == 1 else f"{name} x{count}" for name, count in runs)
+def _verdict(row: SubtaskRow) -> str:
+    if row.state is not State.SUCCEEDED or row.verdict is None:
+        return ""
+    return "document" if row.subtask.deliverable is Deliverable.DOCUMENT else row.verdict.kind.value
 
 
-def _money(report: Report) -> list[str]:
+def _stacked(row: Sequence[str], width: int) -> list[str]:
+    """A subtask on lines of its own, where a table has no room; its id is never cut, it is there to be typed."""
+    mark, name, *facts, seconds = row
+    told = ", ".join(fact for fact in (*facts, f"{seconds} s") if fact)
+    return [f"{mark:9} {name}", *_wrapped(told, width, first=" " * 10)]
+
+
+def _money(report: Report, width: int) -> list[str]:
     rows = [("dollars by", "", "cost", "calls", "in", "out")]
     for kind, shares in (("tier", report.tiers), ("model", report.models)):
         rows += [
             (
                 kind,
-                share.name,
+                one_line(share.name, 40),
                 share.bill.rounded(),
                 str(share.calls),
                 f"{share.input_tokens:,}",
@@ -97,61 +162,38 @@ def _money(report: Report) -> list[str]:
             )
             for share in shares
         ]
-    lines = table(rows, right=(2, 3, 4, 5))
-    total = report.spent + report.held
-    budget = f" of {report.budget}" if report.budget is not None else ""
-    held = f", {report.held.rounded()} of it still held" if report.held else ""
-    lines.append("")
-    lines.append(f"spent {total.rounded()}{budget}{held}; planning {report.planning.rounded()} of it")
-    lines += [
-        f"  {other.name} with the same tokens: {other.bill.rounded()}{_against(total, report, other.bill)}"
-        for other in report.counterfactuals
-    ]
-    return lines
+    lines = table(rows, right=(2, 3, 4, 5)) if len(rows) > 1 else []
+    if lines and max(map(len, lines)) > width:
+        lines = [f"{kind} {name}: {cost}" for kind, name, cost, *_ in rows[1:]]
+    lines += ["", *_wrapped(spent_words(report), width)]
+    compared = compared_words(report)
+    if compared:
+        lines += _wrapped(f"{compared} ({COMPARED_CAVEAT})", width)
+    return lines if lines[0] else lines[1:]
 
 
-def _against(total: Usd, report: Report, other: Usd) -> str:
-    own = total - report.planning
-    if not other or not own:
-        return ""
-    return f" ({own.share(other) * 100:.0f} % of it spent on subtasks)"
-
-
-def _attention(report: Report) -> list[str]:
-    lines = [
-        f"review first: {row.subtask.id} ({row.verdict.kind.value}): {one_line('; '.join(row.verdict.evidence), 120)}"
+def _attention(report: Report, width: int) -> list[str]:
+    said = [
+        f"review first: {row.subtask.id} ({row.verdict.kind.value}): "
+        + one_line(short_lists("; ".join(row.verdict.evidence)), _REASON_CHARACTERS)
         for row in report.review_first
         if row.verdict is not None
     ]
     for row in report.subtasks:
-        lines += [_rejected(attempt) for attempt in row.attempts if _was_rejected(attempt)]
-    lines += [f"flag: {one_line(flag, 160)}" for flag in report.flags]
-    lines += [f"note: {one_line(note, 160)}" for note in report.notes]
-    return lines
-
-
-def _was_rejected(attempt: AttemptRow) -> bool:
-    return bool(attempt.refused) or (
-        attempt.outcome is not None and attempt.outcome.ended in (Ended.REJECTED, Ended.ERROR)
-    )
+        said += [_rejected(attempt) for attempt in row.attempts if was_rejected(attempt)]
+    said += [f"flag: {one_line(flag, _REASON_CHARACTERS)}" for flag in report.flags]
+    said += [f"note: {one_line(note, _REASON_CHARACTERS)}" for note in report.notes]
+    return [line for text in said for line in _wrapped(text, width)]
 
 
 def _rejected(attempt: AttemptRow) -> str:
-    assert attempt.outcome is not None
-    why = attempt.refused or attempt.outcome.reason
-    kept = f"; kept as {attempt.outcome.kept_ref}" if attempt.outcome.kept_ref else ""
-    by = f" by {attempt.model}" if attempt.model else ""
-    return f"rejected: {attempt.attempt}{by}: {one_line(why, 140)}{kept}"
+    outcome = attempt.outcome
+    by = f" by {one_line(attempt.model, 60)}" if attempt.model else ""
+    ref = outcome.kept_ref if outcome is not None else None
+    kept = f"; kept as {one_line(ref, 200)}" if ref else ""
+    return f"rejected: {attempt.attempt}{by}: {one_line(why_words(attempt), _REASON_CHARACTERS)}{kept}"
 
 
-def _next(report: Report) -> list[str]:
-    run = report.started.run
-    lines = []
-    for row in report.subtasks:
-        if row.document:
-            lines += [f"--- {one_line(row.subtask.title, 90)} ---", safe_text(row.document), ""]
-    if report.standing in ("paused", "stopped"):
-        lines.append(f"go on: orchestrator resume {run}")
-    if any(row.commit for row in report.subtasks):
-        lines.append(f"take the commits: orchestrator accept {run}")
-    return lines
+def _document(row: SubtaskRow, width: int) -> list[str]:
+    title = one_line(row.subtask.title, width - 8)
+    return [f"--- {title} ---", safe_text((row.document or "").rstrip())]

@@ -39,7 +39,7 @@ from orchestrator.core.events import (
 from orchestrator.core.money import Usd
 from orchestrator.core.node import Phase
 from orchestrator.core.progress import Progress
-from orchestrator.core.text import one_line, safe_text
+from orchestrator.core.text import one_line, safe_text, short_lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,9 @@ def _lines(event: Event, progress: Progress) -> Iterator[str]:
             yield f"before any change: {tests}{failed} ({event.seconds:.0f} s)"
         case AttemptStarted():
             reason = (
-                f" ({one_line(event.reasons[0], 120)})" if event.attempt.number > 1 and event.reasons else ""
+                f" ({one_line(short_lists(event.reasons[0]), 120)})"
+                if event.attempt.number > 1 and event.reasons
+                else ""
             )
             yield f"{event.attempt}: started on {event.model or 'a tool'}{reason}"
         case AttemptFinished():
@@ -163,7 +165,7 @@ def _lines(event: Event, progress: Progress) -> Iterator[str]:
             )
         case LandingRefused():
             next_step = _next_step(event.attempt.subtask, progress)
-            yield f"{event.attempt}: not landed: {one_line(event.reason, 200)}; {next_step}"
+            yield f"{event.attempt}: not landed: {one_line(short_lists(event.reason), 200)}; {next_step}"
         case RunResumed():
             budget = f" with a budget of {event.budget}" if event.budget is not None else ""
             yield f"resumed{budget}"
@@ -194,7 +196,7 @@ def _finished(event: AttemptFinished, progress: Progress) -> str:
     if outcome.ended is Ended.PASSED:
         verdict = f" ({outcome.verdict.kind.value})" if outcome.verdict else ""
         return f"{event.attempt}: passed{verdict}{spent}{took}"
-    said = f": {one_line(outcome.reason, 200)}" if outcome.reason else ""
+    said = f": {one_line(short_lists(outcome.reason), 200)}" if outcome.reason else ""
     next_step = _next_step(event.attempt.subtask, progress)
     return f"{event.attempt}: {outcome.ended.value.replace('_', ' ')}{spent}{took}{said}; {next_step}"
 

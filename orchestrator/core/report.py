@@ -21,6 +21,7 @@ from orchestrator.core.domain import (
     SubtaskId,
     Verdict,
     VerdictKind,
+    WaitingFor,
 )
 from orchestrator.core.events import (
     AttemptFinished,
@@ -122,6 +123,7 @@ class Report:
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     ended_at: str = ""
+    waiting_for: WaitingFor | None = None
     stopped: bool = False
 
     @property
@@ -152,6 +154,7 @@ class _Gathered:
     budget: Usd | None = None
     state: RunState = RunState.RUNNING
     reason: str = ""
+    waiting_for: WaitingFor | None = None
     ended_at: str = ""
     baseline: BaselineMeasured | None = None
     attempts: dict[AttemptId, AttemptRow] = field(default_factory=dict)
@@ -200,6 +203,7 @@ def build_report(
         flags=tuple(_flags(entries)),
         notes=tuple(seen.notes),
         ended_at=seen.ended_at,
+        waiting_for=seen.waiting_for,
     )
 
 
@@ -245,8 +249,10 @@ def _gather(events: Iterable[Event]) -> _Gathered:
                 seen.undone.add(event.subtask)
             case RunPaused():
                 seen.state, seen.reason, seen.ended_at = RunState.PAUSED, event.reason, event.at
+                seen.waiting_for = event.waiting_for
             case RunResumed():
                 seen.state, seen.reason, seen.ended_at = RunState.RUNNING, "", ""
+                seen.waiting_for = None
                 seen.budget = event.budget or seen.budget
             case RunEnded():
                 seen.state = RunState.CANCELLED if event.cancelled else RunState.DONE

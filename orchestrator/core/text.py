@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -34,6 +35,45 @@ def one_line(text: str, limit: int = 100) -> str:
     """Return `text` on one line, safe to show, with an ellipsis when it is longer than `limit` characters."""
     flat = safe_text(" ".join(text[: 8 * limit].split()), newlines=False)
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+
+
+_LISTED = re.compile(r"\b(\d+) ((?:new )?tests) \(")
+_NAME_CHARACTERS = 60
+
+
+def short_lists(text: str) -> str:
+    """Return `text` with each list of tests cut to its first: `3 tests (a, b, c)` becomes `3 tests (a and 2 more)`.
+
+    The names of tests may hold commas and brackets of their own. A list whose end was cut off before counts as
+    closed there; one that is open for another reason stays as it is.
+    """
+    parts, done = [], 0
+    for match in _LISTED.finditer(text):
+        if match.start() < done or (found := _first_of(text, match.end())) is None:
+            continue
+        first, end = found
+        name = one_line(first, _NAME_CHARACTERS)
+        more = int(match[1]) - 1 if len(match[1]) < 10 else 0
+        closing = "" if text[end : end + 1] == ")" else ")…"
+        parts.append(f"{text[done : match.end()]}{name}{f' and {more} more' if more > 0 else ''}{closing}")
+        done = end
+    return "".join(parts) + text[done:]
+
+
+def _first_of(text: str, start: int) -> tuple[str, int] | None:
+    """The first of the names from `start` on, and where the list's closing bracket is."""
+    depth, first = 0, None
+    for place in range(start, min(len(text), start + 4_000)):
+        char = text[place]
+        if char in "([":
+            depth += 1
+        elif char == ")" and depth == 0:
+            return (text[start:place] if first is None else first), place
+        elif char in ")]":
+            depth = max(0, depth - 1)
+        elif char == "," and depth == 0 and first is None:
+            first = text[start:place]
+    return (first, len(text)) if first is not None and text.endswith("…") else None
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

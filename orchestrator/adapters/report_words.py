@@ -1,0 +1,105 @@
+"""The sentences every form of a report says: the same facts in the same words on a terminal, a page and in Markdown."""
+
+from __future__ import annotations
+
+from orchestrator.core.domain import Ended, WaitingFor
+from orchestrator.core.money import Usd
+from orchestrator.core.report import AttemptRow, Report, SubtaskRow
+from orchestrator.core.text import short_lists
+
+
+def scripted_words(scripted: str) -> str:
+    """What must be said of models played from a script; empty for real ones."""
+    return f"{scripted}, at real prices; nothing was paid" if scripted else ""
+
+
+def total_of(report: Report) -> Usd:
+    """What the run has taken from the budget: charged for good, and held."""
+    return report.spent + report.held
+
+
+def spent_words(report: Report) -> str:
+    """`spent $0.071 of $0.50; $0.018 of it for planning`."""
+    budget = f" of {report.budget}" if report.budget is not None else ""
+    amount = f"{total_of(report).rounded()}{budget}"
+    parts = [f"{amount}, at real prices" if report.started.scripted else f"spent {amount}"]
+    if report.planning:
+        parts.append(f"{report.planning.rounded()} of it for planning")
+    if report.held:
+        parts.append(f"{report.held.rounded()} of it still held")
+    return "; ".join(parts)
+
+
+def compared_words(report: Report) -> str:
+    """What the subtasks cost and would have cost on one model; empty where there is nothing to compare."""
+    others = [other for other in report.counterfactuals if other.bill]
+    if not others:
+        return ""
+    own = total_of(report) - report.planning
+    costs = [f"{other.name} would have cost {other.bill.rounded()}" for other in others[:1]]
+    costs += [f"{other.name} {other.bill.rounded()}" for other in others[1:]]
+    return f"the subtasks cost {own.rounded()}; with the same tokens {', '.join(costs)}"
+
+
+COMPARED_CAVEAT = "each subtask's last attempt at those prices; it might not have passed there"
+
+
+def tried_words(row: SubtaskRow) -> str:
+    """The models in the order they were tried: `cheap x2 > smart`."""
+    runs: list[tuple[str, int]] = []
+    for attempt in row.attempts:
+        name = attempt.model or row.subtask.tool or row.subtask.executor.value
+        if runs and runs[-1][0] == name:
+            runs[-1] = (name, runs[-1][1] + 1)
+        else:
+            runs.append((name, 1))
+    return " > ".join(name if count == 1 else f"{name} x{count}" for name, count in runs)
+
+
+def was_rejected(attempt: AttemptRow) -> bool:
+    """Whether the attempt's work did not land: rejected, failed, or refused by the run branch."""
+    return bool(attempt.refused) or (
+        attempt.outcome is not None and attempt.outcome.ended in (Ended.REJECTED, Ended.ERROR)
+    )
+
+
+def ended_words(attempt: AttemptRow) -> str:
+    """How an attempt ended, in a word or two."""
+    outcome = attempt.outcome
+    if outcome is None:
+        return "under way"
+    if attempt.refused:
+        return "not landed"
+    ended = outcome.ended.value.replace("_", " ")
+    if outcome.ended is Ended.PASSED and outcome.verdict is not None:
+        return f"{ended} ({outcome.verdict.kind.value})"
+    return ended
+
+
+def why_words(attempt: AttemptRow) -> str:
+    """Why an attempt ended as it did, with long lists of tests cut to the first."""
+    outcome = attempt.outcome
+    if attempt.refused or outcome is None:
+        return short_lists(attempt.refused)
+    evidence = outcome.verdict.evidence if outcome.verdict else ()
+    if outcome.ended is Ended.REJECTED and evidence:
+        # The reason is made from the same sentences, and may have been cut.
+        return short_lists("; ".join(evidence))
+    return short_lists(outcome.reason or "; ".join(evidence))
+
+
+def next_steps(report: Report) -> list[tuple[str, str]]:
+    """What the user can do now, each with the command that does it."""
+    run = report.started.run
+    steps = []
+    if report.standing in ("paused", "stopped"):
+        more = " --budget USD" if report.waiting_for is WaitingFor.BUDGET else ""
+        steps.append(("go on", f"orchestrator resume {run}{more}"))
+    if report.standing == "running":
+        steps.append(("watch it", f"orchestrator show {run} --follow"))
+    failed = [row.subtask.id for row in report.subtasks if row.state.value == "failed"]
+    if failed and report.standing != "running":
+        steps.append(("try a failed one again", f"orchestrator retry {failed[0]} --run {run}"))
+    if any(row.commit for row in report.subtasks):
+        steps.append(("take the commits", f"orchestrator accept {run}"))
+    return steps
