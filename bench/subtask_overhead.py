@@ -1,7 +1,8 @@
 """Claim: on a repository of 5,000 files a subtask costs at most 0.3 s beside what git itself needs.
 
 Without a model and without checks: worktree, guard, commit, rebase onto a tip that has moved, advance, removal. The
-same steps are done by plain git commands in turn with ours, so that both see the same machine.
+same steps are done by plain git commands in turn with ours, so that both see the same machine. Processor seconds
+(ours and git's together) are printed beside, for a machine that is busy with other things.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,13 @@ from orchestrator.core.domain import CHEAP, AttemptId, Estimate, Range, RunId, S
 LIMIT_SECONDS = 0.3
 IDENTITY = {f"GIT_{role}_{part}": "bench" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
 FILES_CHANGED = 3
+WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+
+
+def clock() -> complex:
+    """Seconds on the wall, and of the processor as the imaginary part."""
+    used = sum(resource.getrusage(who).ru_utime + resource.getrusage(who).ru_stime for who in WHO)
+    return complex(time.perf_counter(), used)
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -67,52 +76,52 @@ def move_tip(root: Path, branch: str, number: int) -> None:
     git(root, "update-ref", f"refs/heads/{branch}", moved)
 
 
-async def ours(root: Path, spaces: GitWorkspaces, number: int) -> float:
+async def ours(root: Path, spaces: GitWorkspaces, number: int) -> complex:
     attempt = AttemptId(SubtaskId(f"part-{number}"), 1)
-    total = -time.perf_counter()
+    total = -clock()
     worktree = await spaces.create(attempt)
-    total += time.perf_counter()
+    total += clock()
     edit(Path(worktree.path), number)
-    total -= time.perf_counter()
+    total -= clock()
     problems = await spaces.guard(worktree, subtask(attempt.subtask))
     changed = await spaces.changed_files(worktree)
     commit = await spaces.commit(
         worktree, message=f"Part {number}", trailers={"Orchestrator-Attempt": str(attempt)}
     )
-    total += time.perf_counter()
+    total += clock()
     assert not problems and len(changed) == FILES_CHANGED
     move_tip(root, spaces.branch, number)
-    total -= time.perf_counter()
+    total -= clock()
     tip = await spaces.tip()
     there, rebased, moved = await spaces.rebase(attempt, commit)
     await spaces.advance(rebased, expected=tip)
     await spaces.remove(there)
-    total += time.perf_counter()
+    total += clock()
     assert moved
     return total
 
 
-def plain(root: Path, directory: Path, number: int) -> float:
+def plain(root: Path, directory: Path, number: int) -> complex:
     worktree = directory / f"plain{number}"
-    total = -time.perf_counter()
+    total = -clock()
     git(root, "worktree", "add", "-q", "--detach", str(worktree), "plain")
-    total += time.perf_counter()
+    total += clock()
     edit(worktree, number)
-    total -= time.perf_counter()
+    total -= clock()
     git(worktree, "add", "-A")
     git(worktree, "commit", "-q", "-m", f"Part {number}")
     commit = git(worktree, "rev-parse", "HEAD")
-    total += time.perf_counter()
+    total += clock()
     move_tip(root, "plain", number)
-    total -= time.perf_counter()
+    total -= clock()
     git(worktree, "checkout", "-q", "--detach", "plain")
     git(worktree, "cherry-pick", commit)
     git(worktree, "update-ref", "refs/heads/plain", git(worktree, "rev-parse", "HEAD"))
     git(root, "worktree", "remove", str(worktree))
-    return total + time.perf_counter()
+    return total + clock()
 
 
-async def measure(files: int, rounds: int) -> list[tuple[float, float]]:
+async def measure(files: int, rounds: int) -> list[tuple[complex, complex]]:
     with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as name:
         root, state = Path(name) / "repository", Path(name) / "state"
         root.mkdir()
@@ -135,22 +144,24 @@ def main() -> int:
     options = parser.parse_args()
     files, rounds = (500, 3) if options.quick else (5000, 15)
     pairs = asyncio.run(measure(files, rounds))
-    mine, its = (statistics.median(side) for side in zip(*pairs, strict=True))
-    beside = statistics.median(one - other for one, other in pairs)
     print(f"{files} files, {rounds} rounds, medians in seconds")
-    print(f"{'ours':>20} {'plain git':>12} {'beside git':>12} {'limit':>8}")
-    print(f"{mine:>20.3f} {its:>12.3f} {beside:>12.3f} {LIMIT_SECONDS:>8.1f}")
-    if options.json:
-        result = {
-            "files": files,
-            "rounds": rounds,
-            "ours": mine,
-            "git": its,
+    print(f"{'':>10} {'ours':>10} {'plain git':>12} {'beside git':>12} {'limit':>8}")
+    found = {}
+    for name, part in (("wall", "real"), ("processor", "imag")):
+        ours_seconds = [float(getattr(one, part)) for one, _ in pairs]
+        its_seconds = [float(getattr(other, part)) for _, other in pairs]
+        beside = statistics.median(one - other for one, other in zip(ours_seconds, its_seconds, strict=True))
+        found[name] = {
+            "ours": statistics.median(ours_seconds),
+            "git": statistics.median(its_seconds),
             "beside": beside,
-            "pairs": pairs,
         }
+        row = found[name]
+        print(f"{name:>10} {row['ours']:>10.3f} {row['git']:>12.3f} {beside:>12.3f} {LIMIT_SECONDS:>8.1f}")
+    if options.json:
+        result = {"files": files, "rounds": rounds, **found}
         options.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0 if beside <= LIMIT_SECONDS else 1
+    return 0 if found["wall"]["beside"] <= LIMIT_SECONDS else 1
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pathspec
+
 from orchestrator.adapters.file_lock import locked
 from orchestrator.adapters.git import Repository
 from orchestrator.adapters.git_command import Git, GitFailed, version
@@ -27,6 +29,7 @@ JUNK = (
     ".venv/", "node_modules/", "*.egg-info/", ".eggs/", ".coverage", ".coverage.*", "htmlcov/", ".nyc_output/",
     ".turbo/", ".parcel-cache/", ".DS_Store", ".gradle/",
 )  # fmt: skip
+_JUNK = pathspec.GitIgnoreSpec.from_lines(JUNK)
 # Uncommitted files above this are not taken into the repository when they are kept; their directory stays.
 MOST_KEPT_BYTES = 50 << 20
 _TRIES = 6
@@ -211,17 +214,52 @@ class Worktrees:
 
         What git ignores and what tools leave behind is left out. Renamed files are there under both names.
         """
-        git = self.watched(name)
         self._need_index(name)
+        base = base or self._known_base(name)
+        found = self._by_status(name, base)
+        if found is None:
+            found = self._by_comparison(name, base)
+        found += self._filled_submodules(name)
+        return tuple(sorted(found, key=lambda change: change.path))
+
+    def _by_status(self, name: str, base: str) -> list[Change] | None:
+        """All in one call, when the worktree stands at `base` and nothing is in our index yet; else None."""
+        git_dir = self.git_dir(name)
+        try:
+            if git_dir is None or (git_dir / "HEAD").read_text().strip() != base:
+                return None
+        except (OSError, UnicodeDecodeError):
+            return None
+        options = (
+            "--porcelain=v2",
+            "-z",
+            "--no-renames",
+            "--untracked-files=all",
+            "--ignore-submodules=none",
+        )
+        found = []
+        for entry in self.inside(name).paths("status", *options):
+            if entry.startswith("? "):
+                path = entry[2:]
+                if not _JUNK.match_file(path):
+                    found.append(Change(path=path, old_mode="000000", mode=self._mode(name, path)))
+            elif entry.startswith("1 ."):
+                fields = entry.split(" ", 8)
+                found.append(Change(path=fields[8], old_mode=fields[3], mode=fields[5]))
+            else:
+                return None
+        return found
+
+    def _by_comparison(self, name: str, base: str) -> list[Change]:
+        git = self.watched(name)
         # Fails when files differ, which is what we are about to see.
         git.completed("update-index", "-q", "--refresh")
         options = ("--raw", "-z", "--no-renames", "--ignore-submodules=none")
-        found = list(_raw(git.output("diff-index", *options, base or self._known_base(name))))
+        found = list(_raw(git.output("diff-index", *options, base)))
         excludes = [f"--exclude={pattern}" for pattern in JUNK]
         for path in git.paths("ls-files", "-z", "--others", "--exclude-standard", *excludes):
             found.append(Change(path=path, old_mode="000000", mode=self._mode(name, path)))
-        found += self._filled_submodules(name)
-        return tuple(sorted(found, key=lambda change: change.path))
+        return found
 
     def _filled_submodules(self, name: str) -> Iterator[Change]:
         """Ours stay empty; git would not look into what is put there, and it would be lost unseen."""
