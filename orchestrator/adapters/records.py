@@ -180,7 +180,8 @@ class Records:
                 "SELECT 1 FROM holds WHERE bucket >= ? LIMIT 1 OFFSET ?", (first, AUDITED_ENTRIES)
             ).fetchone():
                 return None
-            spent, held, ambiguous = self._connection.execute(_ADDED_UP, (first,)).fetchall()[0]
+            added: list[Any] = self._connection.execute(_ADDED_UP, (first,)).fetchall()
+            spent, held, ambiguous = added[0]
             return read_totals(self._connection, window), Totals(
                 spent=Usd(spent), held=Usd(held), ambiguous=Usd(ambiguous)
             )
