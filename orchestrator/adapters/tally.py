@@ -131,11 +131,12 @@ def allowance(connection: apsw.Connection, rules: BudgetRules, now: float) -> tu
 
 
 def read_totals(connection: apsw.Connection, window: Window) -> Totals:
-    spent, held, ambiguous = connection.execute(
+    rows: list[Any] = connection.execute(
         "SELECT coalesce(sum(spent), 0), coalesce(sum(held), 0), coalesce(sum(ambiguous), 0) FROM totals"
         " WHERE scope = ? AND key = ? AND bucket >= ?",
         (str(window.scope), window.key, first_bucket(window)),
-    ).fetchall()[0]
+    ).fetchall()
+    spent, held, ambiguous = rows[0]
     return Totals(spent=Usd(spent), held=Usd(held), ambiguous=Usd(ambiguous))
 
 
