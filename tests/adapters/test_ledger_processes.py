@@ -117,3 +117,31 @@ def test_killing_processes_at_any_moment_leaves_no_call_uncounted_and_none_above
         # What was called is charged; a hold whose process died before it could call stays charged too.
         ambiguous = [entry for entry in entries if entry.state is HoldState.AMBIGUOUS]
         assert len(entries) - len(ambiguous) <= called <= len(entries) <= 300
+
+
+@pytest.mark.slow
+@pytest.mark.requires("strace")
+@pytest.mark.parametrize("syscall", ["pwrite64", "fdatasync"])
+def test_killing_a_process_at_each_of_its_writes_leaves_no_call_uncounted(tmp_path: Path, syscall: str):
+    for number in range(1, 200):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        prepare(directory, "0.004")
+        database = directory / "orchestrator.sqlite3"
+        command = ["strace", "-qq", "-f", "-o", "/dev/null", "-P", str(database), "-P", f"{database}-wal"]
+        command += ["-e", f"trace={syscall}", "-e", f"inject={syscall}:signal=KILL:when={number}"]
+        command += [sys.executable, "-m", "tests.adapters.spending", str(directory), "0.004", "0.001", "2"]
+        process = subprocess.run(
+            command, cwd=ROOT, input="\n", capture_output=True, text=True, check=False, timeout=60
+        )
+        called = (directory / "provider").stat().st_size
+        with open_store(directory, budget("0.004", "365d"), RealClock()) as store:
+            entries = store.entries()
+            assert called <= len(entries) <= 4
+            assert store.status().totals.committed == usd("0.001") * len(entries)
+            assert {entry.state for entry in entries} <= {HoldState.SETTLED, HoldState.AMBIGUOUS}
+        if process.returncode == 0:
+            assert (called, number > 3) == (4, True)
+            return
+        assert process.returncode in (-9, 137), process.stderr
+    pytest.fail("there was always one more write")
