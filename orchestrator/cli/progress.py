@@ -34,11 +34,11 @@ from orchestrator.core.events import (
     SkipRequested,
     SubtaskLanded,
     SubtaskUndone,
-    to_record,
 )
 from orchestrator.core.money import Usd
 from orchestrator.core.node import Phase
 from orchestrator.core.progress import Progress
+from orchestrator.core.serial import encode
 from orchestrator.core.text import one_line, safe_text, short_lists
 
 
@@ -89,12 +89,11 @@ class PlainView:
 
 
 class JsonView(PlainView):
-    """Every event as one JSON object: `event` its name, then its fields as the journal has them."""
+    """Every event as one JSON object: `event` its name, then all its fields."""
 
     def watch(self, event: Event) -> None:
         self.progress.take_in(event)
-        name, plain = to_record(event)
-        self._say(json.dumps({"event": name, **plain}, ensure_ascii=True))
+        self._say(json.dumps({"event": type(event).__name__, **encode(event)}, ensure_ascii=True))
 
 
 class SilentView:

@@ -16,8 +16,9 @@ from orchestrator.core.domain import (
     Verdict,
     WaitingFor,
 )
+from orchestrator.core.encoders import compact
 from orchestrator.core.money import Usd
-from orchestrator.core.serial import Undecodable, decode, encode
+from orchestrator.core.serial import Undecodable, decode
 
 # --- events -------------------------------------------------------------------------------------
 
@@ -245,8 +246,8 @@ _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in Event.__args__}
 
 
 def to_record(event: Event) -> tuple[str, Any]:
-    """Return the event's name and its plain data, as the journal stores them."""
-    return type(event).__name__, encode(event)
+    """Return the event's name and its plain data, as the journal stores them: fields at their default are left out."""
+    return type(event).__name__, compact(event)
 
 
 def from_record(name: str, plain: object) -> Event:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NewType, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from orchestrator.core.decoders import Mismatch, decoder
 from orchestrator.core.domain import AttemptId, OrchestratorError
 from orchestrator.core.money import Usd
 
@@ -47,7 +48,10 @@ def encode(value: object) -> Any:
 
 def decode(kind: type[T], plain: object, *, where: str = "") -> T:
     """Return the value of type `kind` that `plain` stands for. Raises Undecodable."""
-    return cast(T, _decode(kind, plain, where))
+    try:
+        return cast(T, decoder(cast(Any, kind))(plain))
+    except Mismatch:
+        return cast(T, _decode(kind, plain, where))
 
 
 @cache
