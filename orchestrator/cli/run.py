@@ -82,6 +82,10 @@ def run(
     if os.environ.get("CI") == "true" and cap is None:
         raise NoBudget("in CI a run needs its own cap: add --budget USD")
     name = RunId(as_run) if as_run else new_run_id(home.clock)
+    # Everything that can be wrong with the options is said before planning costs anything.
+    override = _alias(home, model)
+    chosen_policy = None if policy is None else _policy(policy)
+    most_seconds = seconds(max_time, "--max-time")
     drawn = plan_for(
         home,
         what,
@@ -98,11 +102,11 @@ def run(
     choices = Choices(
         run=name,
         budget=cap,
-        model=_alias(home, model),
+        model=override,
         only=_selection(approved, only, limit),
         parallel=parallel,
-        policy=None if policy is None else _policy(policy),
-        max_seconds=seconds(max_time, "--max-time"),
+        policy=chosen_policy,
+        max_seconds=most_seconds,
         accept_unverified=accept_unverified,
         sandboxed=not no_sandbox,
         source_file=what if what.endswith((".json", ".md")) else None,
