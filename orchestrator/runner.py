@@ -61,7 +61,7 @@ class RunJournal(Protocol):
     taken in a moment later than the journal has it.
     """
 
-    async def append(self, run: RunId, events: Sequence[Event]) -> int | None: ...
+    async def append(self, run: RunId, events: Sequence[Event], *, durable: bool = True) -> int | None: ...
 
     def events(self, run: RunId, *, after: int = 0) -> Iterable[Event]: ...
 
@@ -189,7 +189,9 @@ class Runner:
     async def _record(self, events: Sequence[Event]) -> Sequence[Event]:
         """Journal the events; return them with those that others wrote in between, in the journal's order."""
         before = self._seen
-        last = await self._journal.append(self.run_id, events)
+        # A start that a power loss takes was never paid for: the first hold of an attempt flushes all before it.
+        durable = not all(isinstance(event, AttemptStarted) for event in events)
+        last = await self._journal.append(self.run_id, events, durable=durable)
         if last is None or last == before + len(events):
             self._seen += len(events)
             return events

@@ -72,7 +72,7 @@ class ListJournal:
         self.written: list[Event] = []
         self.between: dict[type, Event] = {}
 
-    async def append(self, run: RunId, events: Sequence[Event]) -> int:
+    async def append(self, run: RunId, events: Sequence[Event], *, durable: bool = True) -> int:
         for event in events:
             if type(event) in self.between:
                 self.written.append(self.between.pop(type(event)))

@@ -121,9 +121,11 @@ class Store:
 
     # --- the journal ----------------------------------------------------------------------------
 
-    async def append(self, run: RunId, events: Sequence[Event]) -> int | None:
+    async def append(self, run: RunId, events: Sequence[Event], *, durable: bool = True) -> int | None:
         """Durable when it returns; events of one call are one transaction, in order.
 
+        What is written with `durable` false survives a crash of the process at once, and a power loss from the
+        next durable write on: of the journal, or of any hold.
         Returns the number of the run's last event, counted from 1: more than expected when another process
         wrote in between. None when there was nothing to write.
         """
@@ -136,7 +138,7 @@ class Store:
             for name, plain in map(to_record, events)
         ]
         at = self._clock.now()
-        return await self._do(lambda books: books.append(run, at, records))
+        return await self._do(lambda books: books.append(run, at, records), durable=durable)
 
     def events(self, run: RunId, *, after: int = 0) -> Iterable[Event]:
         """All events of the run, oldest first; those after the first `after` ones. Raises StoreDamaged."""

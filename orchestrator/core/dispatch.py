@@ -58,7 +58,7 @@ from orchestrator.core.node import Node, Phase
 from orchestrator.core.schedule import Lineup
 from orchestrator.core.waiting import Waiting, pause_of, waiting_of
 
-_OF_ATTEMPTS = (ev.AttemptStarted, ev.AttemptFinished, ev.SubtaskLanded, ev.LandingRefused)
+_OF_ATTEMPTS = frozenset({ev.AttemptStarted, ev.AttemptFinished, ev.SubtaskLanded, ev.LandingRefused})
 
 
 class Dispatch(Attempts):
@@ -130,7 +130,7 @@ class Dispatch(Attempts):
         handler = self._handlers.get(type(event))
         if handler is None:
             return commands
-        if not isinstance(event, _OF_ATTEMPTS):
+        if type(event) not in _OF_ATTEMPTS:
             self._take_starts_back()
         handler(event, commands)
         return self._go(commands) if self._begun else commands

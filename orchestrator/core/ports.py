@@ -178,9 +178,10 @@ class Ledger(Protocol):
 
 
 class Journal(Protocol):
-    async def append(self, run: RunId, events: Sequence[Event]) -> int | None:
+    async def append(self, run: RunId, events: Sequence[Event], *, durable: bool = True) -> int | None:
         """Durable when it returns; events of one call are one transaction, in order.
 
+        With `durable` false a power loss may take the events, up to the next durable write of any kind.
         Returns the number of the run's last event, counted from 1 (None: nothing written, or not known).
         """
 

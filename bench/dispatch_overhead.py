@@ -1,0 +1,307 @@
+"""Claims: no barrier and little overhead. 1,000 layered subtasks of 50 ms, 64 at a time, end within 1.05x the simulated
+ideal, also with uneven durations; our own CPU is at most 0.1 ms per subtask, 0.3 ms with the durable journal; 100,000
+no-op subtasks are run and journalled in 40 s and 300 MB, and a half-finished such run goes on within 3 s.
+
+Everything is real but the work: the machine, the runner, the engine and the store; an attempt is a sleep. The floor is
+the same graph with bare asyncio. Every row runs in a process of its own. `--quick` leaves 100,000 at 10,000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import heapq
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from orchestrator.adapters.engine import LocalEngine
+from orchestrator.adapters.journal import Store
+from orchestrator.core.board import ranks_by_remaining_path
+from orchestrator.core.catalogue import BudgetRules
+from orchestrator.core.dispatch import Dispatch
+from orchestrator.core.domain import (
+    CHEAP,
+    AttemptId,
+    Ended,
+    Estimate,
+    Limits,
+    ModelAlias,
+    Outcome,
+    Plan,
+    Provenance,
+    Range,
+    Route,
+    RunId,
+    Subtask,
+    SubtaskId,
+    Tag,
+)
+from orchestrator.core.events import Event, RunResumed, RunStarted, SubtaskLanded
+from orchestrator.core.money import Usd
+from orchestrator.core.ports import Assignment
+from orchestrator.runner import Runner
+from orchestrator.wiring import SystemClock
+
+RUN = RunId("20261123-100000-abcd")
+AT_ONCE = 64
+LAYER = 100
+ROUTE = Route(model=ModelAlias("cheap"), max_output_tokens=1, worst_case=Usd(1), reasons=())
+PASSED = Outcome(ended=Ended.PASSED)
+LIMITS = Limits(parallel=AT_ONCE)
+
+
+class NoOutcomes:
+    def read(self, attempt: AttemptId) -> Outcome | None:
+        return None
+
+    def write(self, attempt: AttemptId, outcome: Outcome) -> None:
+        raise AssertionError("no-op attempts leave no files")
+
+
+class MemoryJournal:
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def append(self, run: RunId, events: Sequence[Event], *, durable: bool = True) -> int:
+        self.count += len(events)
+        return self.count
+
+    def events(self, run: RunId, *, after: int = 0) -> Iterable[Event]:
+        return ()
+
+
+def graph(kind: str, size: int) -> tuple[list[tuple[int, ...]], list[float]]:
+    """What each node needs, and its seconds: layers of 100, each node needs 3 of the layer before."""
+    chance = random.Random(1)
+    needs = [
+        tuple(sorted({place // LAYER * LAYER - LAYER + chance.randrange(LAYER) for _ in range(3)}))
+        if place >= LAYER
+        else ()
+        for place in range(size)
+    ]
+    if kind == "uneven":
+        return needs, [0.05 * chance.lognormvariate(-0.5, 1.0) for _ in range(size)]
+    return needs, [0.0 if kind == "no-op" else 0.05] * size
+
+
+def plan_of(needs: Sequence[tuple[int, ...]], seconds: Sequence[float]) -> Plan:
+    tokens = Range(1, 1, 1)
+    tag = Tag(tier=CHEAP, rule="cheap/bug-fixes")
+    subtasks = []
+    for place, before in enumerate(needs):
+        likely = round(seconds[place] * 10_000)
+        subtasks.append(
+            Subtask(
+                id=SubtaskId(f"s{place}"),
+                title="a subtask",
+                instructions="",
+                category="cheap/bug-fixes",
+                tag=tag,
+                estimate=Estimate(
+                    input_tokens=tokens, output_tokens=tokens, seconds=Range(likely, likely, likely)
+                ),
+                depends_on=tuple(SubtaskId(f"s{other}") for other in before),
+                touches=(),
+            )
+        )
+    return Plan(goal="bench", subtasks=tuple(subtasks), made_from=Provenance(planner="bench", commit="c"))
+
+
+def ideal(needs: Sequence[tuple[int, ...]], seconds: Sequence[float]) -> float:
+    """The makespan of longest remaining path first without any overhead."""
+    ranks = ranks_by_remaining_path(needs, [round(10_000 * length) for length in seconds])
+    wanted_by: list[list[int]] = [[] for _ in needs]
+    missing = [len(before) for before in needs]
+    for node, before in enumerate(needs):
+        for other in before:
+            wanted_by[other].append(node)
+    ready = [(ranks[node], node) for node, count in enumerate(missing) if not count]
+    heapq.heapify(ready)
+    running: list[tuple[float, int]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < AT_ONCE:
+            node = heapq.heappop(ready)[1]
+            heapq.heappush(running, (now + seconds[node], node))
+        now, node = heapq.heappop(running)
+        for other in wanted_by[node]:
+            missing[other] -= 1
+            if not missing[other]:
+                heapq.heappush(ready, (ranks[other], other))
+    return now
+
+
+async def floor(needs: Sequence[tuple[int, ...]], seconds: Sequence[float]) -> None:
+    """The same graph with nothing but asyncio: in-degrees and a heap, no journal, no states."""
+    ranks = ranks_by_remaining_path(needs, [round(10_000 * length) for length in seconds])
+    wanted_by: list[list[int]] = [[] for _ in needs]
+    missing = [len(before) for before in needs]
+    for node, before in enumerate(needs):
+        for other in before:
+            wanted_by[other].append(node)
+    ready = [(ranks[node], node) for node, count in enumerate(missing) if not count]
+    heapq.heapify(ready)
+    ended: asyncio.Queue[int] = asyncio.Queue()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def work(node: int) -> None:
+        await asyncio.sleep(seconds[node])
+        ended.put_nowait(node)
+
+    running = 0
+    while ready or running:
+        while ready and running < AT_ONCE:
+            task = asyncio.create_task(work(heapq.heappop(ready)[1]))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            running += 1
+        node = await ended.get()
+        running -= 1
+        for other in wanted_by[node]:
+            missing[other] -= 1
+            if not missing[other]:
+                heapq.heappush(ready, (ranks[other], other))
+
+
+def runner(plan: Plan, seconds: Sequence[float], journal: Store | MemoryJournal) -> Runner:
+    async def execute(assignment: Assignment) -> Outcome:
+        await asyncio.sleep(seconds[int(assignment.attempt.subtask[1:])])
+        return PASSED
+
+    async def land(attempt: AttemptId, subtask: Subtask, outcome: Outcome) -> SubtaskLanded:
+        return SubtaskLanded(attempt=attempt, commit=None)
+
+    async def route(subtask: Subtask, model: ModelAlias, entry: bool) -> Route:
+        return ROUTE
+
+    return Runner(
+        run=RUN,
+        dispatch=Dispatch(plan, limits=LIMITS),
+        journal=journal,
+        engine=LocalEngine(execute, NoOutcomes()),
+        land=land,
+        route=route,
+        clock=SystemClock(),
+    )
+
+
+def first_event(plan: Plan) -> RunStarted:
+    return RunStarted(run=RUN, plan=plan, repository="/r", base_commit="c", branch="b", limits=LIMITS)
+
+
+def measure(kind: str, size: int, engine: str) -> dict[str, float]:
+    """One row, in this process."""
+    needs, seconds = graph(kind, size)
+    plan = plan_of(needs, seconds)
+    with tempfile.TemporaryDirectory() as state:
+        if engine == "floor":
+            work = floor(needs, seconds)
+            clock, cpu = time.perf_counter(), time.process_time()
+            asyncio.run(work)
+        elif engine == "memory":
+            ready = runner(plan, seconds, MemoryJournal())
+            clock, cpu = time.perf_counter(), time.process_time()
+            asyncio.run(ready.run([]))
+        else:
+            rules = BudgetRules(max_budget=Usd.of(5))
+            with Store.open(Path(state) / "store.sqlite3", clock=SystemClock(), rules=rules) as store:
+                asyncio.run(store.append(RUN, [first_event(plan)]))
+                ready = runner(plan, seconds, store)
+                ready.replay([first_event(plan)])
+                clock, cpu = time.perf_counter(), time.process_time()
+                asyncio.run(ready.run([]))
+                if engine == "resume":
+                    return resume(store, plan, seconds)
+        wall, used = time.perf_counter() - clock, time.process_time() - cpu
+    return {
+        "wall": wall,
+        "cpu": used,
+        "ideal": ideal(needs, seconds),
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def resume(store: Store, plan: Plan, seconds: Sequence[float]) -> dict[str, float]:
+    """Take the first half of a journalled run up again, and stop at the first attempt it starts."""
+    half = RunId(f"{RUN}-half")
+    events = list(store.events(RUN))
+    asyncio.run(store.append(half, events[: len(events) // 2]))
+    del events
+    began = time.perf_counter()
+    again = runner(plan, seconds, store)
+    again.run_id = half
+    started: list[float] = []
+
+    def watch(event: Event) -> None:
+        if not isinstance(event, RunResumed) and not started:
+            started.append(time.perf_counter() - began)
+            again.interrupt("measured", 0)
+
+    again._watch = watch
+    again.replay(store.events(half))
+    asyncio.run(again.run([RunResumed()]))
+    return {"wall": started[0], "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def in_a_process(kind: str, size: int, engine: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--row", kind, str(size), engine]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="10,000 instead of 100,000, one round")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.row:
+        kind, size, engine = options.row
+        print(json.dumps(measure(kind, int(size), engine)))
+        return
+    report: dict[str, object] = {}
+    failed: list[str] = []
+    print(f"1,000 layered subtasks, {AT_ONCE} at a time")
+    print(f"{'':>28} {'makespan':>9} {'/ ideal':>8} {'CPU ms each':>12}   limits")
+    for kind in ("even", "uneven"):
+        floor_cpu = 0.0
+        for engine, limit in (("floor", None), ("memory", 0.1), ("journal", 0.3)):
+            rounds = [in_a_process(kind, 1000, engine) for _ in range(1 if options.quick else 3)]
+            best = min(rounds, key=lambda row: row["wall"])
+            each = 1000 * min(row["cpu"] for row in rounds) / 1000
+            floor_cpu = each if engine == "floor" else floor_cpu
+            ratio = best["wall"] / best["ideal"]
+            name = {"floor": "bare asyncio", "memory": "ours", "journal": "ours, durable journal"}[engine]
+            said = "" if limit is None else f"1.05, {limit} ms"
+            print(f"{kind + ': ' + name:>28} {best['wall']:8.2f}s {ratio:8.3f} {each:12.3f}   {said}")
+            report[f"{kind} {engine}"] = {"ratio": ratio, "cpu_ms": each, **best}
+            if limit is not None and (ratio > 1.05 or each > limit):
+                failed.append(f"{kind} {name}")
+    size = 10_000 if options.quick else 100_000
+    run = in_a_process("no-op", size, "journal")
+    again = in_a_process("no-op", size, "resume")
+    report["no-op"], report["resume"] = run, again
+    print(
+        f"\n{size:,} no-op subtasks, journalled: {run['wall']:.1f} s (limit 40), {run['megabytes']:.0f} MB (limit 300), "
+        f"{1000 * run['cpu'] / size:.3f} CPU ms each"
+    )
+    print(f"half of them resumed: first start after {again['wall']:.2f} s (limit 3)")
+    if run["wall"] > 40 or run["megabytes"] > 300 or again["wall"] > 3:
+        failed.append("100,000")
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    if failed:
+        print(f"over the limit: {', '.join(failed)}")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
