@@ -22,18 +22,16 @@ SIZES = {1_000: (0.020, 150.0), 10_000: (0.25, 150.0), 100_000: (2.5, 150.0)}
 
 
 def document(size: int) -> str:
-    """A layered plan: three dependencies each, every tenth file changed by two subtasks in order, unlike estimates."""
+    """A layered plan: three dependencies each, one file in a hundred changed twice, unlike estimates."""
     choose = random.Random(size)
     subtasks = []
     for number in range(size):
         earlier = {choose.randrange(max(0, number - 200), number) for _ in range(min(3, number))}
         file = f"src/package{number % 97}/module{number}.py"
-        if number >= 1000 and number % 10 == 0:
+        if number % 100 == 10:
+            # One file in a hundred is changed twice, the second time after the first.
             file = f"src/package{(number - 10) % 97}/module{number - 10}.py"
-            if (number - 10) % 100:
-                file = f"src/package{number % 97}/module{number}.py"
-            else:
-                earlier.add(number - 10)
+            earlier.add(number - 10)
         low = choose.randrange(100, 2000)
         subtasks.append(
             {
@@ -119,7 +117,9 @@ def main() -> int:
             continue
         command = [sys.executable, __file__, "--one", str(size)]
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    print(f"{'subtasks':>9} {'decode':>8} {'build':>8} {'order':>8} {'path':>8} {'total':>8} {'MB':>7}  bound")
+    print(
+        f"{'subtasks':>9} {'decode':>8} {'build':>8} {'order':>8} {'path':>8} {'total':>8} {'MB':>7}  bound"
+    )
     failed = False
     for row in rows:
         seconds, megabytes = SIZES[int(row["subtasks"])]

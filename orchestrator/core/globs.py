@@ -24,18 +24,24 @@ def is_glob(pattern: str) -> bool:
     return pattern.endswith("/") or _WILD.search(pattern) is not None
 
 
-def path_fault(path: str) -> str | None:
-    """Return why `path` (or glob) may not stand in a plan, or None when it may."""
-    if (
-        # The usual case, which has no part that begins with a dot.
+def is_plain(path: str) -> bool:
+    """Return whether the path is of the usual kind: nothing to make normal in it, and no fault to find."""
+    return (
         path.isascii()
         and path.isprintable()
         and 2 < len(path) <= MAX_PATH_CHARACTERS
         and path[0] not in _UNUSUAL_START
         and path[1] != ":"
+        # No part that begins with a dot, and so neither `..` nor `.git`.
         and "/." not in path
+        and "//" not in path
         and "\\" not in path
-    ):
+    )
+
+
+def path_fault(path: str) -> str | None:
+    """Return why `path` (or glob) may not stand in a plan, or None when it may."""
+    if is_plain(path):
         return None
     if not path.strip():
         return "is empty"

@@ -26,7 +26,7 @@ from orchestrator.core.domain import (
     Tag,
     Tier,
 )
-from orchestrator.core.globs import normal, path_fault
+from orchestrator.core.globs import is_plain, normal, path_fault
 from orchestrator.core.planning_problems import Problems
 from orchestrator.core.text import did_you_mean, one_line
 
@@ -36,11 +36,11 @@ TOOLS = ("ruff-fix", "ruff-format", "project-format")
 SUBTASK_KEYS = frozenset(field.name for field in fields(Subtask))
 _ESTIMATE_KEYS = ("input_tokens", "output_tokens", "seconds")
 _EVIDENCE_KEYS = frozenset(("path", "line", "fact"))
-_CHECK_KEYS = frozenset(("kind", "targets"))
 _STRINGS = frozenset((str,))
+# Named, because `list | tuple` would be made anew at each of a million tests.
+_LISTS = (list, tuple)
 _INTEGERS = frozenset((int,))
 _TAG_KEYS = frozenset(("tier", "rule", "evidence", "decided_by", "reason"))
-_ESTIMATE_SET = frozenset(_ESTIMATE_KEYS)
 _MAX_AMOUNT = 10**12
 _COMMAND_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_./@-")
 
@@ -80,25 +80,19 @@ class SubtaskFields:
         self._limits = limits
         self._commands = commands
         self._seen: dict[Any, Any] = {}
-        self._paths: set[str] = set()
         self._readers: dict[str, Callable[[Any], Any]] = {
             name: getattr(self, f"_{method}") for name, method in _METHODS.items()
         }
 
     def read(self, plain: Mapping[str, Any], place: int) -> Subtask | None:
         """Return the subtask, or None when a field is at fault. `plain["tag"]` may be a Tag already."""
-        values: dict[str, Any] = {}
-        faults: list[str] = []
         readers = self._readers
-        for key, value in plain.items():
-            read = readers.get(key)
-            if read is None:
-                faults.append(f"unknown key {one_line(str(key), 40)!r}{did_you_mean(str(key), SUBTASK_KEYS)}")
-                continue
-            try:
-                values[key] = read(value)
-            except _Fault as fault:
-                faults.append(f"{key} {fault}")
+        faults: list[str] = []
+        try:
+            values = {key: readers[key](value) for key, value in plain.items()}
+        except (KeyError, _Fault):
+            # Again field by field, so that all that is wrong is named.
+            values = self._read_each(plain, faults)
         for name in ("id", "title", "tag", "estimate"):
             if name not in plain:
                 faults.append(f"{name} is missing")
@@ -112,6 +106,19 @@ class SubtaskFields:
         values.setdefault("instructions", "")
         values.setdefault("category", "")
         return Subtask(**values)
+
+    def _read_each(self, plain: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, value in plain.items():
+            read = self._readers.get(key)
+            if read is None:
+                faults.append(f"unknown key {one_line(str(key), 40)!r}{did_you_mean(str(key), SUBTASK_KEYS)}")
+                continue
+            try:
+                values[key] = read(value)
+            except _Fault as fault:
+                faults.append(f"{key} {fault}")
+        return values
 
     def _check_whole(self, values: dict[str, Any], faults: list[str]) -> None:
         tool = values.get("tool")
@@ -160,10 +167,10 @@ class SubtaskFields:
         if not value.keys() <= _TAG_KEYS:
             raise _Fault(f"has unknown keys {sorted(str(key) for key in value.keys() - _TAG_KEYS)}")
         try:
-            raw = (*map(value.get, ("tier", "rule", "reason", "decided_by")), *value.get("evidence", ()))
+            raw = (*value, *value.values())
             known = self._seen.get(raw)
         except TypeError:
-            # Something in it is no text, which is named below.
+            # It has a list in it, or something that is no text and is named below.
             raw, known = (), None
         if known is not None:
             return known  # type: ignore[no-any-return]  # a tag under a key that begins with its tier
@@ -174,7 +181,7 @@ class SubtaskFields:
         if not SUBTASK_ID.fullmatch(tier):
             raise _Fault(f"has no tier like `cheap` or `smart`, but {one_line(tier, 40)!r}")
         tag = Tag(tier=Tier(tier), rule=rule, evidence=evidence, decided_by=decided_by, reason=reason)
-        return self._keep(raw, tag)
+        return self._keep(raw, tag) if raw else tag
 
     def _deliverable(self, value: Any) -> Deliverable:
         return _choice(Deliverable, value)
@@ -194,27 +201,28 @@ class SubtaskFields:
     def _touches(self, value: Any) -> tuple[str, ...] | None:
         if value is None:
             return None
-        paths = tuple(map(self._path, _texts(value, self._limits.max_items)))
-        return paths if len(paths) < 2 else tuple(dict.fromkeys(paths))
+        paths = _texts(value, self._limits.max_items)
+        if len(paths) == 1:
+            return (self._path(paths[0]),)
+        return tuple(dict.fromkeys(map(self._path, paths)))
 
     def _path(self, path: str) -> str:
-        if path in self._paths:
+        if is_plain(path):
             return path
         path = normal(path)
         if fault := path_fault(path):
             raise _Fault(f"{one_line(path, 60)!r} {fault}")
-        self._paths.add(path)
         return path
 
     def _checks(self, value: Any) -> tuple[Check, ...]:
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, _LISTS):
             raise _Fault(f"are {kind_of(value)}, not a list")
         if len(value) > self._limits.max_items:
             raise _Fault(f"are {len(value)}, at most {self._limits.max_items}")
-        return tuple([self._check(item) for item in value])
+        return (self._check(value[0]),) if len(value) == 1 else tuple(map(self._check, value))
 
     def _check(self, value: Any) -> Check:
-        if type(value) is not dict or value.keys() != _CHECK_KEYS:
+        if type(value) is not dict or len(value) != 2 or "kind" not in value or "targets" not in value:
             shown = one_line(str(value), 60)
             raise _Fault(f'must be typed, as {{"kind": "tests", "targets": [path]}}, not {shown!r}')
         kind = _choice(CheckKind, value["kind"])
@@ -243,12 +251,16 @@ class SubtaskFields:
             )
 
     def _estimate(self, value: Any) -> Estimate:
-        if not isinstance(value, dict) or value.keys() != _ESTIMATE_SET:
+        try:
+            input_tokens, output_tokens, seconds = map(value.__getitem__, _ESTIMATE_KEYS)
+        except (AttributeError, KeyError, TypeError):
+            input_tokens = None
+        if input_tokens is None or len(value) != 3:
             raise _Fault("must hold input_tokens, output_tokens and seconds, each [low, likely, high]")
         estimate = Estimate(
-            input_tokens=self._range("input_tokens", value["input_tokens"]),
-            output_tokens=self._range("output_tokens", value["output_tokens"]),
-            seconds=self._range("seconds", value["seconds"]),
+            input_tokens=self._range("input_tokens", input_tokens),
+            output_tokens=self._range("output_tokens", output_tokens),
+            seconds=self._range("seconds", seconds),
         )
         likely = estimate.output_tokens.likely
         if likely > self._limits.max_likely_output_tokens:
@@ -274,16 +286,20 @@ class SubtaskFields:
         raise _Fault(f"of {name} is {shown}, not low <= likely <= high in whole numbers from 0")
 
     def _evidence(self, value: Any) -> tuple[Evidence, ...]:
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, _LISTS):
             raise _Fault(f"is {kind_of(value)}, not a list")
         if len(value) > self._limits.max_items:
             raise _Fault(f"has {len(value)} items, at most {self._limits.max_items}")
-        return tuple([self._one_evidence(item) for item in value])
+        return (self._fact(value[0]),) if len(value) == 1 else tuple(map(self._fact, value))
 
-    def _one_evidence(self, item: Any) -> Evidence:
-        if type(item) is not dict or "path" not in item or not item.keys() <= _EVIDENCE_KEYS:
+    def _fact(self, item: Any) -> Evidence:
+        try:
+            path, line, fact = item["path"], item.get("line", 0), item.get("fact", "")
+            known = len(item) == 3 and "line" in item and "fact" in item
+        except (AttributeError, KeyError, TypeError):
+            path, line, fact, known = None, 0, "", False
+        if path is None or not (known or item.keys() <= _EVIDENCE_KEYS):
             raise _Fault(f'must be {{"path", "line", "fact"}}, not {one_line(str(item), 60)!r}')
-        path, line, fact = item["path"], item.get("line", 0), item.get("fact", "")
         if type(line) is not int or not 0 <= line <= _MAX_AMOUNT:
             raise _Fault(f"names the line {one_line(repr(line), 40)}, not a line number")
         if type(path) is not str:
@@ -343,10 +359,12 @@ def _text(value: Any, limit: int) -> str:
 
 
 def _texts(value: Any, at_most: int, limit: int = 2000) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, _LISTS):
         raise _Fault(f"is {kind_of(value)}, not a list of texts")
     if len(value) > at_most:
         raise _Fault(f"has {len(value)} items, at most {at_most}")
+    if len(value) == 1:
+        return (_text(value[0], limit),)
     return tuple([_text(item, limit) for item in value])
 
 

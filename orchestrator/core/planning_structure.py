@@ -9,6 +9,7 @@ from itertools import pairwise
 from orchestrator.core import graph
 from orchestrator.core.conflicts import Conflicts
 from orchestrator.core.domain import Subtask, SubtaskId, same_id
+from orchestrator.core.globs import is_glob
 from orchestrator.core.planning_fields import PlanLimits
 from orchestrator.core.planning_problems import Problems
 from orchestrator.core.text import did_you_mean, one_line
@@ -86,7 +87,10 @@ def unordered_overlaps(
 
     A subtask with unknown `touches` runs alone, so it overlaps nothing.
     """
-    conflicts = Conflicts([() if subtask.touches is None else subtask.touches for subtask in subtasks])
+    contested = _contested(subtasks)
+    if not contested:
+        return []
+    conflicts = Conflicts(contested)
     for number, alone in enumerate(conflicts.alone):
         if alone:
             problems.add(
@@ -108,6 +112,25 @@ def unordered_overlaps(
         if not precedence.before(earlier, later):
             found.append((earlier, later, conflicts.patterns[key]))
     return found
+
+
+def _contested(subtasks: Sequence[Subtask]) -> list[tuple[str, ...]]:
+    """What each subtask touches, less the paths that no other one names; empty when nothing is left.
+
+    Almost every path of a large plan is named once, and then only a glob could mean it too.
+    """
+    touched = [subtask.touches or () for subtask in subtasks]
+    seen: set[str] = set()
+    twice: set[str] = set()
+    for paths in touched:
+        for path in paths:
+            if path in seen:
+                twice.add(path)
+            else:
+                seen.add(path)
+    if any(is_glob(path) for path in seen):
+        return touched
+    return [tuple([path for path in paths if path in twice]) for paths in touched] if twice else []
 
 
 def _neighbours(conflicts: Conflicts, precedence: graph.Precedence) -> Iterator[tuple[int, int, int]]:
