@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.adapters.survey import SurveyFailed, survey
 from orchestrator.adapters.survey.measuring import measure
+from orchestrator.adapters.survey.snapshot import Snapshot
 from orchestrator.core.facts import CommandKind, FindingKind, SourceFile, Survey
 from orchestrator.core.serial import decode, encode
 from tests.adapters.repositories import belongings, commit_all, git, make_repository, make_untidy, write
@@ -245,12 +246,18 @@ def test_files_that_no_parser_can_stand_cost_only_themselves(tmp_path: Path):
 
 
 def test_a_file_that_takes_too_long_is_named_and_the_next_is_measured(tmp_path: Path):
-    write(tmp_path, {"deep.js": "function f() {" * 3000, "late.py": "def f():\n    return 1\n"})
+    sources = {"deep.js": "function f() {" * 3000, "late.py": "def f():\n    return 1\n"}
+    pack = tmp_path / "pack"
+    pack.write_text("".join(sources.values()))
+    sizes = [len(text) for text in sources.values()]
+    snapshot = Snapshot(
+        pack=pack, tree=tmp_path, places={"deep.js": (0, sizes[0]), "late.py": (sizes[0], sizes[1])}
+    )
     files = [
-        SourceFile(path="deep.js", language="JavaScript", lines=1, size_bytes=42_000),
-        SourceFile(path="late.py", language="Python", lines=2, size_bytes=24),
+        SourceFile(path="deep.js", language="JavaScript", lines=1, size_bytes=sizes[0]),
+        SourceFile(path="late.py", language="Python", lines=2, size_bytes=sizes[1]),
     ]
-    documents = asyncio.run(measure(tmp_path, files, file_seconds=0.2))
+    documents = asyncio.run(measure(snapshot, files, file_seconds=0.2))
     assert documents["deep.js"] == {"path": "deep.js", "failed": "took longer than 0.2 s"}
     assert [function["name"] for function in documents["late.py"]["functions"]] == ["f"]
 

@@ -128,10 +128,12 @@ def _placed(
     found: Sequence[Finding], snapshot: Snapshot, documents: Mapping[str, Mapping[str, Any]]
 ) -> list[Finding]:
     placed: list[Finding] = []
+    texts = snapshot.texts(dict.fromkeys(finding.path for finding in found))
     path, lines = "", [""]
     for finding in found:
         if finding.path != path:
-            path, lines = finding.path, lines_of(snapshot.text(finding.path))
+            path, text = next(texts)
+            lines = lines_of(text)
         if not 1 <= finding.line <= len(lines):
             continue
         symbol = finding.symbol or _symbol(finding, documents.get(path, {}))

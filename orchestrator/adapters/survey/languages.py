@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 
 _LANGUAGES = {
     "Python": "py pyi pyw",
@@ -101,7 +100,8 @@ def language_of(path: str) -> str | None:
 
 
 def suffix_of(path: str) -> str:
-    return PurePosixPath(path).suffix[1:].lower()
+    name = path.rpartition("/")[2]
+    return name.rpartition(".")[2].lower() if "." in name.lstrip(".") else ""
 
 
 def why_skipped(path: str) -> str | None:

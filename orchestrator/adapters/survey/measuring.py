@@ -6,12 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters.processes import run
+from orchestrator.adapters.survey.snapshot import Snapshot
 from orchestrator.core.facts import SourceFile
 
+_WORKER = "orchestrator.adapters.survey.worker"
 _SECONDS = 600.0
 _OUTPUT_BYTES = 512 * 1024 * 1024
 # Below this a second interpreter costs more than it saves.
@@ -21,39 +22,40 @@ _FILE_SECONDS = 5.0
 
 
 async def measure(
-    root: Path, files: Sequence[SourceFile], *, file_seconds: float = _FILE_SECONDS
+    snapshot: Snapshot, files: Sequence[SourceFile], *, file_seconds: float = _FILE_SECONDS
 ) -> dict[str, dict[str, Any]]:
     """One document per file, by path; a file that no worker could measure has only `failed`."""
     total = sum(file.size_bytes for file in files)
-    count = max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-                       _MAX_WORKERS, total // _BYTES_PER_WORKER + 1))  # fmt: skip
+    count = min(_processors(), _MAX_WORKERS, total // _BYTES_PER_WORKER + 1)
     ordered = sorted(files, key=lambda file: (-file.size_bytes, file.path))
     shares = [share for start in range(count) if (share := ordered[start::count])]
     documents: dict[str, dict[str, Any]] = {}
     import asyncio
 
-    for told in await asyncio.gather(*(_worker(root, share, file_seconds) for share in shares)):
+    for told in await asyncio.gather(*(_worker(snapshot, share, file_seconds) for share in shares)):
         documents |= told
     for file in files:
         documents.setdefault(file.path, {"path": file.path, "failed": "the worker that had it ended early"})
     return documents
 
 
-async def _worker(root: Path, share: Sequence[SourceFile], seconds: float) -> dict[str, dict[str, Any]]:
-    lines = "".join(f"{file.path}\t{file.language}\t{int(file.test)}\n" for file in share)
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+async def _worker(
+    snapshot: Snapshot, share: Sequence[SourceFile], seconds: float
+) -> dict[str, dict[str, Any]]:
+    lines = "".join(
+        "\t".join((file.path, file.language, str(int(file.test)), *map(str, snapshot.places[file.path])))
+        + "\n"
+        for file in share
+    )
     completed = await run(
-        [
-            sys.executable,
-            "-I",
-            "-B",
-            "-X",
-            "utf8",
-            "-m",
-            "orchestrator.adapters.survey.worker",
-            str(root),
-            str(seconds),
-        ],
-        cwd=root,
+        [sys.executable, "-I", "-B", "-X", "utf8", "-m", _WORKER, str(snapshot.pack), str(seconds)],
+        cwd=snapshot.pack.parent,
         env={"PATH": os.defpath},
         timeout_seconds=_SECONDS,
         stdin=lines.encode(),

@@ -91,9 +91,9 @@ async def _facts(
     code = [file for file in snapshot.files if file.language in CODE]
     python = any(file.language == "Python" for file in code)
     documents, changes, told = await asyncio.gather(
-        measure(snapshot.root, code),
+        measure(snapshot, code),
         history.churn(git, commit),
-        ruff.check(snapshot.root, line_length=python_project.style(manifests).line_length)
+        ruff.check(snapshot.tree, line_length=python_project.style(manifests).line_length)
         if python
         else _nothing(),
     )

@@ -1,7 +1,8 @@
-"""Measures files in a process of its own: `python -m orchestrator.adapters.survey.worker DIRECTORY SECONDS`.
+"""Measures files in a process of its own: `python -m orchestrator.adapters.survey.worker PACK SECONDS`.
 
-Reads one `path<TAB>language` per line from standard input, writes one JSON document per file. A file that takes
-longer than SECONDS, or that a parser cannot stand, is reported by name and costs only itself.
+Reads one `path<TAB>language<TAB>test<TAB>offset<TAB>size` per line from standard input, each a file in PACK, and
+writes one JSON document per file. A file that takes longer than SECONDS, or that a parser cannot stand, is reported
+by name and costs only itself.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class _TooSlow(Exception):
 
 
 def main() -> None:
-    root, limit = Path(sys.argv[1]), float(sys.argv[2])
+    pack, limit = Path(sys.argv[1]), float(sys.argv[2])
     sys.setrecursionlimit(5000)
 
     def interrupt(number: int, frame: object) -> None:
@@ -44,24 +45,24 @@ def main() -> None:
     signal.signal(signal.SIGALRM, interrupt)
     # Trees hold no cycles: looking for some takes a fifth of the time.
     gc.set_threshold(200_000, 20, 20)
-    for line in sys.stdin:
-        path, _, rest = line.rstrip("\n").partition("\t")
-        language, _, test = rest.partition("\t")
-        signal.setitimer(signal.ITIMER_REAL, limit)
-        try:
-            document = measure(
-                path, (root / path).read_text(encoding="utf-8", errors="replace"), language, test == "1"
-            )
-        except _TooSlow:
-            document = {"path": path, "failed": f"took longer than {limit:g} s"}
-        except (RecursionError, MemoryError) as error:
-            document = {"path": path, "failed": type(error).__name__}
-        except Exception as error:
-            # lizard's parsers raise whatever they come across; the file is named in the survey.
-            document = {"path": path, "failed": f"{type(error).__name__}: {error}"[:200]}
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        sys.stdout.write(json.dumps(document) + "\n")
+    with pack.open("rb") as contents:
+        for line in sys.stdin:
+            path, language, test, offset, size = line.rstrip("\n").split("\t")
+            contents.seek(int(offset))
+            source = contents.read(int(size)).decode("utf-8", "replace")
+            signal.setitimer(signal.ITIMER_REAL, limit)
+            try:
+                document = measure(path, source, language, test == "1")
+            except _TooSlow:
+                document = {"path": path, "failed": f"took longer than {limit:g} s"}
+            except (RecursionError, MemoryError) as error:
+                document = {"path": path, "failed": type(error).__name__}
+            except Exception as error:
+                # lizard's parsers raise whatever they come across; the file is named in the survey.
+                document = {"path": path, "failed": f"{type(error).__name__}: {error}"[:200]}
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            sys.stdout.write(json.dumps(document) + "\n")
 
 
 def measure(path: str, source: str, language: str, test: bool) -> dict[str, Any]:

@@ -209,11 +209,17 @@ def untestable(facts: Facts) -> Sequence[Untested]:
 
 def chosen(found: Iterable[Candidate], limit: int) -> list[Candidate]:
     """The most valuable candidates, with a group's second and third worth less than another's first."""
-    left = list(found)
+    left: list[Candidate] = []
+    seen: dict[Group, int] = {}
+    for candidate in found:
+        seen[candidate.group] = seen.get(candidate.group, 0) + 1
+        if seen[candidate.group] <= limit:
+            left.append(candidate)
     picked: list[Candidate] = []
     taken: dict[Group, int] = {}
     while left and len(picked) < limit:
-        best = max(left, key=lambda item: (item.value * 0.8 ** taken.get(item.group, 0), -left.index(item)))
+        # The first of equals, which is the one that comes first in the list.
+        best = max(left, key=lambda item: item.value * 0.8 ** taken.get(item.group, 0))
         left.remove(best)
         picked.append(best)
         taken[best.group] = taken.get(best.group, 0) + 1
