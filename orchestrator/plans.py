@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.adapters.plan_context import PlanContext
@@ -23,7 +23,7 @@ from orchestrator.adapters.plan_files import (
 )
 from orchestrator.adapters.prompts import render, template_digest
 from orchestrator.adapters.state import cache_directory, digest, packaged
-from orchestrator.core.calibration import Calibration, calibrate, observations
+from orchestrator.core.calibration import Calibration, Observation, calibrate, observations
 from orchestrator.core.catalogue import RoutingTable
 from orchestrator.core.domain import (
     SMART,
@@ -35,6 +35,7 @@ from orchestrator.core.domain import (
     RunId,
     SubtaskId,
 )
+from orchestrator.core.events import BaselineMeasured, RunStarted
 from orchestrator.core.facts import Survey
 from orchestrator.core.forecast import Forecast, forecast
 from orchestrator.core.money import ZERO, Usd
@@ -47,6 +48,8 @@ from orchestrator.wiring import Home, ModelAccess, default_parallel
 PROMPTS = ("plan-system.md.j2", "plan-user.md.j2", "plan-repair.md.j2", "plan-expand.md.j2")
 IMPROVEMENT_LIMIT = 8
 OTHER_LIMIT = 20
+# Older runs say less of today's models, and a forecast is read in a moment.
+_RUNS_OF_THE_PAST = 100
 
 Say = Callable[[str], None]
 
@@ -74,6 +77,14 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What a forecast may learn from earlier runs; empty where there are none, or where it must not look."""
+
+    calibration: Calibration = field(default_factory=Calibration)
+    suite_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
     """A plan ready to be shown: how it was made, what it will cost, why it may not fit any more."""
 
@@ -83,6 +94,7 @@ class Drawn:
     scripted: str = ""
     notes: tuple[str, ...] = ()
     wish: Wish | None = None
+    past: Past = field(default_factory=Past)
 
     @property
     def plan(self) -> Plan:
@@ -97,7 +109,7 @@ def draw(home: Home, wish: Wish, say: Say) -> Drawn:
     wish = replace(wish, goal=checked_goal(wish.goal))
     with ModelAccess.open(home) as access:
         planned, notes = asyncio.run(_draw(home, access, wish, say))
-        return _priced(home, planned, access, wish, notes, calibration(home))
+        return _priced(home, planned, access, wish, notes)
 
 
 def redraw(
@@ -133,26 +145,28 @@ def redraw(
             return await _with_model(home, access, brief, wish, survey, say)
 
         planned = asyncio.run(ask())
-        return _priced(home, planned, access, wish, (), calibration(home))
+        return _priced(home, planned, access, wish, ())
 
 
-def reopened(home: Home, path: Path, *, parallel: int | None = None) -> Drawn:
-    """Read a saved plan and price it. Needs no network and no ledger; the same files give the same result."""
+def reopened(home: Home, path: Path, *, past: Past | None = None) -> Drawn:
+    """Read a saved plan and price it. Needs no network and no ledger; the same files give the same result.
+
+    `past` prices it by the user's own runs too, which a dry run leaves out to stay the same.
+    """
     plan = read_plan(path)
     commit = home.git.head() if home.repository is not None else None
     reasons = stale(plan, commit=commit, standard=home.standard.digest, prices=home.settings.prices_digest)
     return Drawn(
         planned=Planned(plan=plan),
-        forecast=priced(home, plan, home.settings.table, Calibration(), parallel=parallel),
+        forecast=priced(home, plan, home.settings.table, past or Past()),
         stale=reasons,
-        scripted="",
+        past=past or Past(),
     )
 
 
 def repriced(home: Home, drawn: Drawn, plan: Plan) -> Drawn:
     """The plan as the user changed it, with its forecast; what it was made from stays as it was."""
-    parallel = drawn.forecast.parallel
-    changed = priced(home, plan, home.settings.table, Calibration(), parallel=parallel)
+    changed = priced(home, plan, home.settings.table, drawn.past)
     return replace(drawn, planned=replace(drawn.planned, plan=plan), forecast=changed)
 
 
@@ -188,35 +202,36 @@ def answered(plan: Plan, answers: Iterable[tuple[str, str]]) -> tuple[Plan, bool
     return replace(plan, questions=questions), changed
 
 
-def priced(
-    home: Home, plan: Plan, table: RoutingTable, known: Calibration, *, parallel: int | None = None
-) -> Forecast:
+def priced(home: Home, plan: Plan, table: RoutingTable, past: Past) -> Forecast:
     """Return the forecast of `plan` under the user's settings, at the prices of `table`."""
     settings = home.settings
     return forecast(
         plan,
         as_if_keyed(table),
-        suite_seconds=suite_seconds(home, plan),
-        parallel=parallel or settings.parallel or default_parallel(),
+        suite_seconds=past.suite_seconds,
+        parallel=settings.parallel or default_parallel(),
         attempts_per_rung=settings.attempts_per_rung,
         policy=settings.policy,
-        calibration=known,
+        calibration=past.calibration,
     )
 
 
-def calibration(home: Home) -> Calibration:
-    """What this user's own runs say of the odds; empty while there is no journal."""
+def past_of(home: Home) -> Past:
+    """What the journal says: the odds in the user's own runs, and how long this repository's suite took last."""
     from orchestrator.adapters.state import database
 
     if not database(home.state).exists():
-        return Calibration()
-    store = home.store
-    return calibrate(seen for run in store.run_ids() for seen in observations(store.events(run)))
-
-
-def suite_seconds(home: Home, plan: Plan) -> float | None:
-    """What the project's suite took when it was last measured at the plan's commit; None when it never was."""
-    return None
+        return Past()
+    seen: list[Observation] = []
+    suite: float | None = None
+    for run in sorted(home.store.run_ids())[-_RUNS_OF_THE_PAST:]:
+        events = list(home.store.events(run))
+        seen += observations(events)
+        here = events and isinstance(events[0], RunStarted) and events[0].repository == str(home.repository)
+        for event in events if here else ():
+            if isinstance(event, BaselineMeasured) and event.can_check:
+                suite = event.seconds
+    return Past(calibration=calibrate(seen), suite_seconds=suite)
 
 
 # --- making one -----------------------------------------------------------------------------------
@@ -386,11 +401,12 @@ def _priced(
     access: ModelAccess,
     wish: Wish,
     notes: tuple[str, ...],
-    known: Calibration,
 ) -> Drawn:
+    past = past_of(home)
     return Drawn(
         planned=planned,
-        forecast=priced(home, planned.plan, access.table, known),
+        forecast=priced(home, planned.plan, access.table, past),
+        past=past,
         scripted=access.scripted,
         notes=notes,
         wish=wish,

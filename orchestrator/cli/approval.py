@@ -41,6 +41,11 @@ def shown(home: Home, drawn: Drawn) -> str:
     return priced_plan_text(drawn.plan, drawn.forecast, vendors=_vendors(home), remarks=remarks)
 
 
+def remarks_of(drawn: Drawn) -> list[str]:
+    """What a reader of the plan alone must know: how it was made, and why it may not fit any more."""
+    return [*drawn.notes, *drawn.stale]
+
+
 def _vendors(home: Home) -> dict[str, str]:
     from orchestrator.core.routing import as_if_keyed
 

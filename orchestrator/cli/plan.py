@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.approval import approve, asked_questions, edited, on_terminal, say, shown, warn
+from orchestrator.cli.approval import (
+    approve,
+    asked_questions,
+    edited,
+    on_terminal,
+    remarks_of,
+    say,
+    shown,
+    warn,
+)
 from orchestrator.core.domain import OrchestratorError
 
 if TYPE_CHECKING:
@@ -125,7 +134,7 @@ def plan_for(
     Raises InvalidGoal, InvalidPlan and its kinds, NeedsModel, PlanningTooDear, and what a model raises.
     """
     from orchestrator.adapters.plan_files import goal_from_stdin
-    from orchestrator.plans import Wish, answered, draw, goal_or_plan, redraw, reopened, repriced
+    from orchestrator.plans import Wish, answered, draw, goal_or_plan, past_of, redraw, reopened, repriced
 
     goal, saved = (goal_from_stdin(), None) if what == "-" else goal_or_plan(what)
     wish = Wish(
@@ -142,7 +151,8 @@ def plan_for(
         if revise is not None:
             raise WrongUse("--revise changes a saved plan: `orchestrator plan plan.json --revise TEXT`")
         return draw(home, wish, say)
-    drawn = reopened(home, saved)
+    # A dry run gives the same bytes whatever ran meanwhile; before a run the best forecast counts.
+    drawn = reopened(home, saved, past=None if run is None else past_of(home))
     wish = replace(wish, goal=drawn.plan.goal)
     changed = False
     if wish.answers:
@@ -203,18 +213,20 @@ def _write(drawn: Drawn, *, out: Path | None, html: Path | None, md: Path | None
         # Whether it may be replaced was settled before the plan was made.
         write_plan(out, drawn.plan, overwrite=True)
         say(f"saved: {out}; `orchestrator plan edit {out}` changes it, `orchestrator run {out}` runs it")
-    if html is not None or md is not None:
-        if html is not None:
-            from orchestrator.adapters.rendering_html import plan_html
+    remarks = remarks_of(drawn)
+    if html is not None:
+        from orchestrator.adapters.rendering_html import plan_html
 
-            page = plan_html(drawn.plan, drawn.forecast, scripted=drawn.scripted)
-            write_text(html, page, overwrite=True)
-            say(f"written: {html}")
-        if md is not None:
-            from orchestrator.adapters.rendering_markdown import plan_markdown
+        budget = drawn.wish.budget if drawn.wish else None
+        page = plan_html(drawn.plan, drawn.forecast, budget=budget, remarks=remarks, scripted=drawn.scripted)
+        write_text(html, page, overwrite=True)
+        say(f"written: {html}")
+    if md is not None:
+        from orchestrator.adapters.rendering_markdown import plan_markdown
 
-            write_text(md, plan_markdown(drawn.plan, drawn.forecast, scripted=drawn.scripted), overwrite=True)
-            say(f"written: {md}")
+        sheet = plan_markdown(drawn.plan, drawn.forecast, scripted=drawn.scripted, remarks=remarks)
+        write_text(md, sheet, overwrite=True)
+        say(f"written: {md}")
 
 
 def _edit(home: Home, file: Path) -> int:
