@@ -290,8 +290,8 @@ def main() -> None:
     again = in_a_process("no-op", size, "resume")
     report["no-op"], report["resume"] = run, again
     print(
-        f"\n{size:,} no-op subtasks, journalled: {run['wall']:.1f} s (limit 40), {run['megabytes']:.0f} MB (limit 300), "
-        f"{1000 * run['cpu'] / size:.3f} CPU ms each"
+        f"\n{size:,} no-op subtasks, journalled: {run['wall']:.1f} s (limit 40), "
+        f"{run['megabytes']:.0f} MB (limit 300), {1000 * run['cpu'] / size:.3f} CPU ms each"
     )
     print(f"half of them resumed: first start after {again['wall']:.2f} s (limit 3)")
     if run["wall"] > 40 or run["megabytes"] > 300 or again["wall"] > 3:

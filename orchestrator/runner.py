@@ -48,6 +48,8 @@ from orchestrator.core.ports import Assignment, AttemptState, Clock, Engine, Rou
 from orchestrator.core.ports import Land as LandAttempt
 
 POLL_SECONDS = 0.25
+# The time of day that passes while the monotonic clock stands still is time the machine slept.
+ASLEEP_SECONDS = 30.0
 
 Watch = Callable[[Event], None]
 Replan = Callable[[Dispatch], Awaitable[PlanReplaced | None]]
@@ -124,7 +126,10 @@ class Runner:
         self._news = asyncio.Event()
         self._polled = False
         self._landings: asyncio.Queue[AttemptId] = asyncio.Queue()
+        # Prepared and not submitted yet; submitted and not ended yet; those of the latter that a sleep met.
         self._assignments: dict[AttemptId, Assignment] = {}
+        self._under_way: dict[AttemptId, Assignment] = {}
+        self._slept: set[AttemptId] = set()
         self._interruption: Interruption | None = None
         self._ending: Ending | None = None
         self._unassessed = 0
@@ -256,8 +261,9 @@ class Runner:
             taking_over = False
             taken = await self._record(events)
             if self._assignments:
-                assignments, self._assignments = list(self._assignments.values()), {}
-                await self._engine.submit(assignments)
+                assignments, self._assignments = self._assignments, {}
+                self._under_way.update(assignments)
+                await self._engine.submit(list(assignments.values()))
             commands = [command for event in taken for command in self._take_in(event)]
             self._note_the_end(taken)
 
@@ -301,12 +307,11 @@ class Runner:
         event = await self._prepare(start)
         if isinstance(event, AttemptFinished):
             return event
-        return Noted(
-            code="redelivered",
-            text=f"{start.attempt} was cut off and is delivered again",
-            subtask=start.attempt.subtask,
-            at=self._clock.now(),
-        )
+        return self._redelivered(start.attempt, "was cut off")
+
+    def _redelivered(self, attempt: AttemptId, why: str) -> Noted:
+        text = f"{attempt} {why} and is delivered again"
+        return Noted(code="redelivered", text=text, subtask=attempt.subtask, at=self._clock.now())
 
     # --- the end -------------------------------------------------------------------------------------
 
@@ -362,9 +367,17 @@ class Runner:
     async def _hear_engine(self) -> None:
         async for batch in self._engine.events():
             at = self._clock.now()
-            self._post(
-                *[AttemptFinished(attempt=ended.attempt, outcome=ended.outcome, at=at) for ended in batch]
-            )
+            for ended in batch:
+                attempt, outcome = ended.attempt, ended.outcome
+                assignment = self._under_way.pop(attempt, None)
+                if assignment and outcome.ended is Ended.NO_MODEL and attempt in self._slept:
+                    # Its calls were lost to the sleep: the same try, delivered again.
+                    self._slept.discard(attempt)
+                    self._under_way[attempt] = assignment
+                    await self._engine.submit([assignment])
+                    self._post(self._redelivered(attempt, "was cut off while the machine slept"))
+                else:
+                    self._post(AttemptFinished(attempt=attempt, outcome=outcome, at=at))
 
     async def _land_in_turn(self) -> None:
         while True:
@@ -374,10 +387,14 @@ class Runner:
 
     async def _look_for_requests(self) -> None:
         until = None if self._max_seconds is None else self._clock.monotonic() + self._max_seconds
+        offset = self._clock.epoch_seconds() - self._clock.monotonic()
         while True:
             await asyncio.sleep(self._poll_seconds)
             self._polled = True
             self._news.set()
+            before, offset = offset, self._clock.epoch_seconds() - self._clock.monotonic()
+            if offset - before > ASLEEP_SECONDS:
+                self._slept.update(self._under_way)
             if until is not None and self._clock.monotonic() >= until:
                 until = None
                 reason = f"the time limit of {self._max_seconds:g} s is reached"

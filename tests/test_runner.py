@@ -14,6 +14,7 @@ from orchestrator.adapters.outcomes import OutcomeFiles
 from orchestrator.core.dispatch import Dispatch
 from orchestrator.core.domain import (
     AttemptId,
+    Ended,
     Limits,
     ModelAlias,
     OrchestratorError,
@@ -54,12 +55,16 @@ ONCE = Limits(attempts_per_rung=1)
 class FakeClock:
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.asleep = 0.0
+        self.looked_at_after_sleep = asyncio.Event()
 
     def now(self) -> str:
         return "2026-11-23T10:00:00.000000Z"
 
     def epoch_seconds(self) -> float:
-        return self.seconds
+        if self.asleep:
+            self.looked_at_after_sleep.set()
+        return self.seconds + self.asleep
 
     def monotonic(self) -> float:
         return self.seconds
@@ -103,6 +108,7 @@ class World:
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     arrived: dict[str, asyncio.Event] = field(default_factory=dict)
     cut_off: list[str] = field(default_factory=list)
+    keep_outcomes: bool = True
 
     def runner(self, of: Plan, *, limits: Limits | None = None, **more: object) -> Runner:
         outcomes = OutcomeFiles(self.state, RUN)
@@ -119,7 +125,8 @@ class World:
                     self.cut_off.append(name)
                     raise
             outcome = self.outcome_of(assignment)
-            outcomes.write(assignment.attempt, outcome)
+            if self.keep_outcomes:
+                outcomes.write(assignment.attempt, outcome)
             return outcome
 
         async def land(
@@ -348,6 +355,23 @@ async def test_the_time_limit_lets_what_runs_end_and_pauses(world: World):
     ending = await running
     assert (ending.state, ending.reason) == (RunState.PAUSED, "the time limit of 60 s is reached")
     assert states(runner) == {"parse": "succeeded", "render": "waiting"}
+
+
+async def test_what_a_sleeping_machine_lost_is_the_same_attempt_delivered_again(world: World):
+    lost = [Outcome(ended=Ended.NO_MODEL, reason="connection reset"), passed(), passed()]
+    world.outcome_of = lambda assignment: lost.pop(0)
+    world.keep_outcomes = False
+    arrived = world.hold("parse#1")
+    runner = world.runner(CHAIN)
+    running = asyncio.create_task(runner.run([]))
+    await arrived.wait()
+    world.clock.asleep = 3600.0
+    await world.clock.looked_at_after_sleep.wait()
+    world.gates["parse#1"].set()
+    assert (await running).exit_code == 0
+    assert [str(a.attempt) for a in world.assignments] == ["parse#1", "parse#1", "render#1"]
+    assert "AttemptFinished parse#1" in world.journal.kinds()
+    assert any(isinstance(event, Noted) and event.code == "redelivered" for event in world.journal.written)
 
 
 async def test_a_new_plan_is_asked_for_once_when_something_failed(world: World):

@@ -54,10 +54,11 @@ def resume(
 ) -> None:
     """Go on with a run that stopped. What is finished is neither done nor paid again."""
     from orchestrator import session
+    from orchestrator.adapters.rendering_terminal import run_text
     from orchestrator.cli.amounts import dollars
     from orchestrator.cli.progress import open_view
     from orchestrator.core.events import SelectionChanged
-    from orchestrator.wiring import open_home
+    from orchestrator.wiring import open_home, report_of
 
     cap = dollars(budget, "--budget")
     home = open_home(config, scripted=scripted)
@@ -71,8 +72,11 @@ def resume(
     with open_view(as_json=as_json) as view:
         for event in home.store.events(chosen.run):
             view.progress.take_in(event)
-        ending = session.resume(home, chosen.run, budget=cap, reason="", watch=view.watch)
-    typer.echo(_closing(chosen.run, view.progress, ending.exit_code), err=True)
+        ending = session.resume(
+            home, chosen.run, budget=cap, reason="", watch=view.watch, hang_up=view.detach
+        )
+    if not as_json:
+        typer.echo(run_text(report_of(home, chosen.run)))
     raise typer.Exit(ending.exit_code)
 
 
@@ -309,15 +313,6 @@ def _before_resuming(home: Home, events: Sequence[Event]) -> list[str]:
                 f"the checkout is at {head[:10]} now, the run began at {started.base_commit[:10]} and stays there"
             )
     return lines
-
-
-def _closing(run: RunId, progress: object, exit_code: int) -> str:
-    from orchestrator.cli.progress import summary
-    from orchestrator.core.progress import Progress
-
-    assert isinstance(progress, Progress)
-    follow_up = f"orchestrator show {run}" if exit_code in (0, 1) else f"orchestrator resume {run}"
-    return f"run {run}: {summary(progress)}. Next: `{follow_up}`"
 
 
 def _row(entry: KnownRun, *, with_repository: bool) -> str:
