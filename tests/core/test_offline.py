@@ -364,3 +364,19 @@ def test_what_nothing_can_check_is_not_refactored_and_what_no_test_covers_is_mar
     vet = Command(name="lint", kind=CommandKind.LINT, argv=("go", "vet", "./..."), path="go.mod", line=1)
     [refactor] = compiled(replace(survey, commands=(vet,)), standard).subtasks
     assert refactor.notes == ("no test command covers this file: read the change before you accept it",)
+
+
+def test_a_tool_takes_the_hundred_files_with_most_findings(standard: Standard):
+    paths = [f"m{number:03}.py" for number in range(150)]
+    findings = [finding(FindingKind.STYLE, path, 1, weight=2, tool="ruff-fix") for path in paths]
+    findings += [finding(FindingKind.STYLE, path, 2, weight=2, tool="ruff-fix") for path in paths[60:]]
+    findings += [finding(FindingKind.FORMATTING, path, 1, weight=1, tool="ruff-format") for path in paths]
+    survey = application(
+        files=tuple(SourceFile(path=path, language="Python", lines=9, size_bytes=90) for path in paths),
+        findings=tuple(findings),
+        functions=(),
+        untested=(),
+    )
+    [fix] = compiled(survey, standard).subtasks
+    assert fix.touches == (*paths[:10], *paths[60:])
+    assert fix.title == "Fix mechanically what ruff can fix in 100 files"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -116,9 +117,13 @@ def _tools(facts: Facts) -> Iterator[Candidate]:
         ("ruff-format", Group.FORMATTING, 1.5),
     ):
         mine = [finding for finding in facts.survey.findings if finding.fixable_by == tool]
-        paths = tuple(sorted({finding.path for finding in mine}))
-        if not mine or len(paths) > _MAX_TOOL_FILES:
-            continue
+        counted = Counter(finding.path for finding in mine)
+        if not mine or (tool == "ruff-format" and len(counted) > _MAX_TOOL_FILES):
+            continue  # So many files at once is a decision for people, and a commit of its own.
+        # As many as one can look through, those with most findings.
+        ranked_paths = sorted(counted, key=lambda path: (-counted[path], path))
+        paths = tuple(sorted(ranked_paths[:_MAX_TOOL_FILES]))
+        mine = [finding for finding in mine if finding.path in set(paths)]
         heaviest = max(finding.weight for finding in mine)
         value = max(base, float(heaviest)) + min(2.0, len(mine) / 10)
         ranked = sorted(mine, key=lambda finding: (-finding.weight, finding.path, finding.line))
