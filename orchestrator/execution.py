@@ -182,7 +182,7 @@ class Execution:
                 "Orchestrator-Verdict": verdict.kind.value,
             },
         )
-        await self.workspaces.remove(worktree)
+        # The worktree stays for the landing, which would have to make and prepare another one.
         return _with(
             _spent(produced), ended=Ended.PASSED, verdict=verdict, commit=commit, files_changed=changed
         )

@@ -18,6 +18,7 @@ from orchestrator.adapters.checks import ProjectChecker
 from orchestrator.adapters.engine import LocalEngine
 from orchestrator.adapters.executors.edit import EditExecutor
 from orchestrator.adapters.executors.tool import ToolExecutor
+from orchestrator.adapters.kept_replies import KeptReplies
 from orchestrator.adapters.metering import MeteredModel
 from orchestrator.adapters.outcomes import OutcomeFiles
 from orchestrator.adapters.run_lock import RunLock
@@ -272,6 +273,7 @@ async def _parts(
         repository=home.git.id,
         run_cap=started.budget,
         repository_cap=settings.repository_cap,
+        replies=KeptReplies(lambda attempt: attempt_directory(home.state, run, attempt)),
     )
 
     async def list_files(worktree: str) -> Sequence[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from orchestrator.adapters.kept_replies import KeptReplies
 from orchestrator.adapters.metering_limits import DeploymentLimits
 from orchestrator.adapters.metering_models import is_same_model, prices_of
 from orchestrator.adapters.models import (
@@ -78,7 +79,8 @@ class MeteredModel:
     """The port `Model`: no call without a durable hold, every failover with a new one, bounded in number and time.
 
     The caps given here apply to every request that brings none of its own. Keys are read from `environ` at call
-    time. One instance per event loop; it may be shared by all attempts of a run.
+    time. `replies` keeps what attempts have paid for. One instance per event loop; it may be shared by all
+    attempts of a run.
     """
 
     def __init__(
@@ -92,11 +94,13 @@ class MeteredModel:
         run_cap: Usd | None = None,
         repository_cap: Usd | None = None,
         attempt_cap: Usd | None = None,
+        replies: KeptReplies | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._catalogue, self._ledger, self._clock = catalogue, ledger, clock
         self._repository, self._repository_cap = repository, repository_cap
         self._run_cap, self._attempt_cap = run_cap, attempt_cap
+        self._replies = replies
         self._calls = ModelCalls(clock=clock, environ=environ)
         self._sleep = sleep
         self._limits: dict[tuple[str, ...], DeploymentLimits] = {}
@@ -108,6 +112,8 @@ class MeteredModel:
         `request.deadline_seconds` bounds the calls and the waits a provider asks for, but not the wait for room in
         the budget. Raises BudgetExceeded, CallsFailed (a ModelUnavailable) or CallRefused (a RequestRefused).
         """
+        if self._replies is not None and (kept := self._replies.read(request)) is not None:
+            return kept
         pool = self._catalogue.pool(request.model)
         if not pool:
             raise ModelUnavailable(_nothing_usable(request, self._catalogue))
@@ -250,6 +256,10 @@ class MeteredModel:
             await _despite_cancellation(self._ledger.release(hold, reason=result.message))
             return result
         charge, flags = self._charge(deployment, amount, result)
+        if self._replies is not None and not isinstance(result, CallFailure):
+            # Before it is settled: a settled call whose reply is lost would be asked and paid again.
+            kept = _reply(deployment, result, turn)
+            self._replies.write(request, replace(kept, bill=kept.bill + (charge or amount)))
         turn.bill += await _despite_cancellation(
             self._ledger.settle(
                 hold, bill=charge, usage=result.usage, answered_by=result.answered_by, flags=flags

@@ -340,9 +340,9 @@ class GitWorkspaces:
         try:
             return worktree, pick(self.worktrees, name, commit, tip), True
         except Conflict:
+            # Nothing is lost: the commit has a ref of its own.
             self.worktrees.move_to(name, commit)
-            if name.endswith(".landing"):
-                self._remove(name)
+            self._remove(name)
             raise
 
 
