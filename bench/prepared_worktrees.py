@@ -31,7 +31,6 @@ from orchestrator.adapters.suites import run_suite
 from orchestrator.adapters.survey.languages import is_test
 from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.core.domain import RunId
-from orchestrator.core.verdicts import Status
 from orchestrator.wiring import SystemClock
 
 _FAULTS = {
@@ -112,7 +111,7 @@ async def _broken_is_seen(checker: ProjectChecker, workspaces: GitWorkspaces) ->
     )
     await restore(workspaces, worktree, Changes(before={}, after={}))
     await workspaces.remove(worktree)
-    return run.ran.exit_code != 0 and not all(status is Status.PASSED for status in run.statuses.values())
+    return run.ran.exit_code != 0
 
 
 def main() -> None:

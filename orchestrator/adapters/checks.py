@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orchestrator.adapters.attempt_runs import AttemptRuns
 from orchestrator.adapters.baseline import Baseline, BaselineStore, measure
 from orchestrator.adapters.canary import look
 from orchestrator.adapters.changes import Changes, changes_of, restore
@@ -16,7 +17,7 @@ from orchestrator.adapters.preparation_recipe import CannotPrepare
 from orchestrator.adapters.project_commands import ProjectCommands, project_commands
 from orchestrator.adapters.sandbox import Sandbox
 from orchestrator.adapters.state import cache_directory, digest
-from orchestrator.adapters.static_checks import tests_weakened, unreadable
+from orchestrator.adapters.static_checks import faults, tests_weakened
 from orchestrator.adapters.suites import Runner
 from orchestrator.adapters.verification import Verification
 from orchestrator.adapters.workspaces import GitWorkspaces
@@ -160,8 +161,8 @@ class ProjectChecker:
         """Run what the change may affect (all of it when `full`, or when it is quick) and judge."""
         purpose = purpose_of(subtask)
         changes = await changes_of(self.workspaces, worktree)
-        problems = unreadable(changes)
-        weaker, moved = tests_weakened(changes, purpose)
+        problems = faults(changes, purpose)
+        weaker, moved = tests_weakened(changes)
         caveats: tuple[str, ...] = ()
         if purpose is Purpose.TESTS:
             caveats = tuple(str(problem) for problem in weaker)
@@ -170,13 +171,15 @@ class ProjectChecker:
         if problems:
             return judge(Evidence(purpose=purpose, faults=problems))
         verification = Verification(
-            runner=self.runner,
-            commands=await self.commands(),
-            baseline=await self._measured(),
-            workspaces=self.workspaces,
-            worktree=worktree,
-            environment=await self._environment(worktree),
-            prepare=self.preparation.prepare,
+            runs=AttemptRuns(
+                runner=self.runner,
+                commands=await self.commands(),
+                baseline=await self._measured(),
+                workspaces=self.workspaces,
+                worktree=worktree,
+                environment=await self._environment(worktree),
+                prepare=self.preparation.prepare,
+            ),
             subtask=subtask,
             purpose=purpose,
             changes=changes,

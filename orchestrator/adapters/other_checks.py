@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from statistics import median
 
 from orchestrator.adapters.baseline import Baseline
-from orchestrator.adapters.changes import Changes
 from orchestrator.adapters.check_runner import CheckRunner, Environment, Ran
 from orchestrator.adapters.counterpart import Counterpart
 from orchestrator.adapters.project_commands import ProjectCommands
@@ -33,9 +32,7 @@ class OtherChecks:
     measured: Measured | None = None
     notes: tuple[str, ...] = ()
 
-    async def run(
-        self, changes: Changes, subtask: Subtask, base: Callable[[], Awaitable[Counterpart]]
-    ) -> list[CheckResult]:
+    async def run(self, subtask: Subtask, base: Callable[[], Awaitable[Counterpart]]) -> list[CheckResult]:
         results: list[CheckResult] = []
         for other in self.commands.others:
             if other.name in self.baseline.absent:
