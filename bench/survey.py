@@ -1,9 +1,9 @@
 """Claim: on a 1,000-file repository `plan --offline` costs at most 1.5 times ruff, lizard and git log alone.
 
 Makes a repository of Python, TypeScript and Go files with a history, then measures, in turn and without any cache:
-`ruff check`, `lizard` over every file, `git log --name-only`, and one process that surveys the repository and plans
-offline. Prints wall and CPU seconds (user + system, children included) and both ratios. Exit code 1 above the limit.
-`--repository DIR` measures an existing clone instead.
+`ruff check`, `lizard` over every file, `git log --name-only`, and `orchestrator plan "Improve this application"
+--offline`, whole. Prints wall and CPU seconds (user + system, children included) and both ratios. Exit code 1 above
+the limit. `--repository DIR` measures an existing clone instead.
 """
 
 from __future__ import annotations
@@ -21,24 +21,6 @@ import time
 from pathlib import Path
 
 LIMIT = 1.5
-PLAN = """
-import asyncio, json, sys
-from pathlib import Path
-from orchestrator.adapters.state import packaged
-from orchestrator.adapters.survey import survey
-from orchestrator.core.domain import OrchestratorError
-from orchestrator.core.offline import plan_offline
-from orchestrator.core.standards import read_standard
-source = packaged("agent-os", "standards", "prompt-optimization.md")
-standard = read_standard(source.read_text(encoding="utf-8"), source=source.name)
-found = asyncio.run(survey(Path(sys.argv[1]), cache=Path(sys.argv[2])))
-try:
-    draft = plan_offline("Improve this application", found, standard, commit=found.commit)
-except OrchestratorError as error:
-    draft = {"subtasks": [], "notes": [str(error)]}
-print(json.dumps({"files": len(found.files), "lines": found.lines, "findings": len(found.findings),
-                  "functions": found.function_count, "subtasks": len(draft["subtasks"])}))
-"""
 PYTHON = '''
 def {name}(rows, limit={number}):
     """Sum what is above a limit, by key."""
@@ -102,6 +84,9 @@ def make(root: Path, files: int, commits: int) -> None:
         functions = range(chosen.randint(3, 16))
         path.write_text(head + "".join(body.format(name=f"part{number}_{n}", number=n) for n in functions))
         paths.append(path)
+    tests = root / "tests" / "test_area0.py"
+    tests.parent.mkdir()
+    tests.write_text("import pytest\n\n\ndef test_nothing():\n    assert pytest\n")
     git(root, "add", "-A")
     git(root, "commit", "-q", "-m", "first")
     for number in range(commits):
@@ -121,11 +106,15 @@ def environment() -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C"}
 
 
-def measured(argv: list[str], cwd: Path) -> tuple[float, float, bytes]:
+def measured(argv: list[str], cwd: Path, scratch: Path) -> tuple[float, float, bytes]:
     """Wall seconds, CPU seconds and output of one process and its children."""
     start = time.perf_counter()
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(argv, cwd=cwd, env=environment(), stdout=output, stderr=subprocess.DEVNULL)
+        own = {
+            f"ORCHESTRATOR_{name}": f"{scratch}/{name.lower()}" for name in ("STATE", "CACHE", "CONFIG_DIR")
+        }
+        environ = environment() | own
+        process = subprocess.Popen(argv, cwd=cwd, env=environ, stdout=output, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -154,7 +143,8 @@ def main() -> int:
                      "--select", "F,B,PLE,PERF", "."],
             "lizard": [sys.executable, "-m", "lizard", "--csv", "."],
             "git log": ["git", "log", "--no-merges", "--no-renames", "--name-only", "--format=%x01", "-n2000"],
-            "plan --offline": [sys.executable, "-c", PLAN, str(root), str(cache)],
+            "plan --offline": [sys.executable, "-m", "orchestrator", "plan", "Improve this application", "--offline",
+                               "--json"],
         }  # fmt: skip
         walls: dict[str, list[float]] = {name: [] for name in commands}
         cpus: dict[str, list[float]] = {name: [] for name in commands}
@@ -162,12 +152,11 @@ def main() -> int:
         for _ in range(rounds):
             for name, argv in commands.items():
                 shutil.rmtree(cache, ignore_errors=True)
-                cache.mkdir()
-                wall, cpu, output = measured(argv, root)
+                wall, cpu, output = measured(argv, root, Path(scratch))
                 walls[name].append(wall)
                 cpus[name].append(cpu)
                 if name == "plan --offline":
-                    told = json.loads(output)
+                    told = {"subtasks": len(json.loads(output)["plan"]["subtasks"])}
     figures: dict[str, object] = dict(told)
     print(", ".join(f"{key}: {value}" for key, value in told.items()))
     print(f"{'':16} {'wall s':>8} {'CPU s':>8}")
