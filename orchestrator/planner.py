@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from orchestrator.core.catalogue import Catalogue
 from orchestrator.core.domain import (
@@ -21,7 +20,6 @@ from orchestrator.core.domain import (
     Provenance,
     RunId,
     Subtask,
-    SubtaskId,
 )
 from orchestrator.core.money import ZERO, Usd
 from orchestrator.core.planning import (
@@ -36,31 +34,11 @@ from orchestrator.core.planning import (
 from orchestrator.core.ports import BudgetExceeded, Flag, Message, Model, ModelReply, ModelRequest
 from orchestrator.core.standards import Standard
 from orchestrator.core.text import one_line
+from orchestrator.planner_brief import SIZES, Brief, File, PlanCache, Planned, Size
 
 MAX_REPAIRS = 2
 PLANNING_SECONDS = 600.0
 _MAX_ECHO_CHARACTERS = 60_000
-
-
-class File(Protocol):
-    """A file as the prompt shows it; `part` says which lines when it is not the whole."""
-
-    @property
-    def path(self) -> str: ...
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def part(self) -> str: ...
-
-
-class PlanCache(Protocol):
-    """Plans by the digest of the question that led to them."""
-
-    def get(self, key: str) -> str | None: ...
-
-    def put(self, key: str, document: str) -> None: ...
 
 
 class PlanningTooDear(OrchestratorError):
@@ -87,67 +65,6 @@ class PlanNotUsable(InvalidPlan):
             f"the planner's reply is not a plan after {calls} call{'s' if calls > 1 else ''} ({bill.rounded()} spent), "
             f"try again or plan with --offline{where}:\n{self}",
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Brief:
-    """What a plan is wanted for. `facts` is the survey as text, `lines` the repository's files with their lengths.
-
-    `current` with `remark` or `answers` asks for a changed plan; `finished` and `failed` for what is left of one.
-    """
-
-    goal: str
-    standard: Standard
-    instructions: str
-    schema: Mapping[str, object]
-    made_from: Provenance
-    facts: Callable[[int], str]
-    commands: tuple[str, ...] = ()
-    limit: int = 8
-    lines: Mapping[str, int] | None = None
-    current: Plan | None = None
-    remark: str = ""
-    answers: tuple[tuple[str, str], ...] = ()
-    finished: tuple[SubtaskId, ...] = ()
-    failed: tuple[tuple[SubtaskId, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """A plan, and how it came about: dollars, calls, the files that were sent and to whom; all zero from the cache."""
-
-    plan: Plan
-    bill: Usd = ZERO
-    calls: int = 0
-    files: tuple[str, ...] = ()
-    vendor: str = ""
-    cached: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Size:
-    """How much a question may hold: bytes of files, lines of facts, tokens of answer, and whether it has the schema."""
-
-    file_bytes: int
-    fact_lines: int
-    output_tokens: int
-    schema: bool = True
-
-
-# From generous to the least that can still give a plan. Less context before refusing.
-_SIZES = (
-    _Size(96_000, 120, 12_000),
-    _Size(64_000, 120, 10_000),
-    _Size(48_000, 80, 8_000),
-    _Size(32_000, 80, 8_000),
-    _Size(24_000, 60, 6_000),
-    _Size(16_000, 60, 5_000),
-    _Size(8_000, 40, 4_000),
-    _Size(4_000, 30, 3_000, schema=False),
-    _Size(0, 30, 3_000, schema=False),
-    _Size(0, 20, 2_000, schema=False),
-    _Size(0, 10, 1_500, schema=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +110,7 @@ class Planner:
     keep: Callable[[str], str]
     run: RunId | None = None
     deadline_seconds: float = PLANNING_SECONDS
-    _sizes: tuple[_Size, ...] = field(default=_SIZES, repr=False)
+    _sizes: tuple[Size, ...] = field(default=SIZES, repr=False)
 
     async def plan(self, brief: Brief, *, cap: Usd, fresh: bool = False) -> Planned:
         """Return a compiled plan for at most `cap` dollars. `fresh` asks again what is in the cache.
@@ -259,7 +176,7 @@ class Planner:
             self.alias, input_tokens=input_tokens, max_output_tokens=output_tokens
         )
 
-    def _written(self, brief: Brief, size: _Size, output_tokens: int) -> _Question:
+    def _written(self, brief: Brief, size: Size, output_tokens: int) -> _Question:
         files = tuple(self.pack(size.file_bytes)) if size.file_bytes else ()
         facts = brief.facts(size.fact_lines)
         current = plan_to_json(brief.current) if brief.current is not None else ""
@@ -281,6 +198,7 @@ class Planner:
             finished=[(name, titles.get(name, "")) for name in brief.finished],
             failed=[(name, titles.get(name, ""), reason) for name, reason in brief.failed],
             limit=brief.limit,
+            paths=brief.paths,
             goal=brief.goal,
             remark=brief.remark,
         )
@@ -378,6 +296,7 @@ class Planner:
             limits=replace(MODEL_LIMITS, max_subtasks=min(limit, MODEL_LIMITS.max_subtasks)),
             commands=brief.commands,
             files=brief.lines,
+            scope=brief.paths,
         )
         return _with_users_wishes(plan, brief)
 

@@ -19,7 +19,8 @@ from orchestrator.core.money import Price, Rates, Usd
 from orchestrator.core.planning import plan_to_json
 from orchestrator.core.planning_edits import retag
 from orchestrator.core.ports import BudgetExceeded, ModelReply, ModelRequest
-from orchestrator.planner import Brief, Planner, PlanningTooDear, PlanNotUsable
+from orchestrator.planner import Planner, PlanningTooDear, PlanNotUsable
+from orchestrator.planner_brief import Brief
 from tests.core.planning_builders import draft, planned, standard
 
 SMART = ModelAlias("smart")

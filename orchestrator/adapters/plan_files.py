@@ -11,8 +11,8 @@ from pathlib import Path
 
 from orchestrator.adapters.state import digest
 from orchestrator.core.domain import OrchestratorError, Plan
-from orchestrator.core.planning import InvalidPlan, plan_from_json, plan_to_json
-from orchestrator.core.planning_document import MAX_GOAL_CHARACTERS, SCHEMA
+from orchestrator.core.planning_document import MAX_GOAL_CHARACTERS, SCHEMA, plan_from_json, plan_to_json
+from orchestrator.core.planning_problems import InvalidPlan
 from orchestrator.core.text import one_line
 
 MAX_PLAN_BYTES = 256 * 1024 * 1024

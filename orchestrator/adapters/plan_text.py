@@ -5,23 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.adapters.rendering_terminal import table
 from orchestrator.core.domain import ExecutorName, Plan, Question, Subtask
 from orchestrator.core.forecast import Dollars, Forecast, SubtaskForecast
-from orchestrator.core.planning import plan_to_json, unchecked
-from orchestrator.core.serial import encode
+from orchestrator.core.planning_document import plan_to_json
+from orchestrator.core.planning_order import unchecked
 from orchestrator.core.text import one_line
 
 SHOWN_SUBTASKS = 60
+WIDTH = 110
+_LEAST_TITLE = 20
 
 
 def priced_plan_text(
-    plan: Plan, forecast: Forecast, *, vendors: Mapping[str, str] | None = None, remarks: Iterable[str] = ()
+    plan: Plan,
+    forecast: Forecast,
+    *,
+    vendors: Mapping[str, str] | None = None,
+    remarks: Iterable[str] = (),
+    width: int = WIDTH,
 ) -> str:
-    """Return the plan as a table with its dollars, what it would cost otherwise, and everything worth knowing first."""
+    """Return the plan as a table with its dollars, what it would cost otherwise, and everything worth knowing first.
+
+    `width` is what the table tries to keep to, in characters.
+    """
     parts = [
         _heading(plan),
-        _subtasks(plan, forecast),
+        _subtasks(plan, forecast, width),
         _totals(plan, forecast),
         _questions(plan.questions),
         _vendors(plan, forecast, vendors or {}),
@@ -37,7 +46,7 @@ def _heading(plan: Plan) -> list[str]:
     return [f"Plan: {one_line(plan.goal, 100)}", f"  made by the {by}{at}"]
 
 
-def _subtasks(plan: Plan, forecast: Forecast) -> list[str]:
+def _subtasks(plan: Plan, forecast: Forecast, width: int) -> list[str]:
     rows = [("", "subtask", "title", "tier", "likely", "from", "to", "minutes", "needs")]
     for number, (subtask, row) in enumerate(zip(plan.subtasks, forecast.subtasks, strict=True), 1):
         if number > SHOWN_SUBTASKS:
@@ -46,16 +55,33 @@ def _subtasks(plan: Plan, forecast: Forecast) -> list[str]:
             (
                 str(number),
                 subtask.id,
-                one_line(subtask.title, 56),
+                subtask.title,
                 _tier(subtask),
                 *_dollars(row.dollars),
                 _minutes(row.seconds.likely),
-                one_line(", ".join(subtask.depends_on), 40),
+                one_line(", ".join(subtask.depends_on), 30),
             )
         )
-    lines = table(rows, right=(0, 4, 5, 6, 7))
+    lines = _table(rows, right=(0, 4, 5, 6, 7), flexible=2, width=width)
     if len(plan.subtasks) > SHOWN_SUBTASKS:
         lines.append(f"... and {len(plan.subtasks) - SHOWN_SUBTASKS} more; --json and --html show all")
+    return lines
+
+
+def _table(rows: Sequence[tuple[str, ...]], *, right: Sequence[int], flexible: int, width: int) -> list[str]:
+    """Lay out rows in columns two spaces apart; the `flexible` column gets what the others leave of `width`."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = width - sum(widths) + widths[flexible] - 2 * (len(widths) - 1)
+    widths[flexible] = min(widths[flexible], max(_LEAST_TITLE, left))
+    lines = []
+    for row in rows:
+        cells = [one_line(cell, wide) if cell else "" for cell, wide in zip(row, widths, strict=True)]
+        lines.append(
+            "  ".join(
+                cell.rjust(wide) if place in right else cell.ljust(wide)
+                for place, (cell, wide) in enumerate(zip(cells, widths, strict=True))
+            ).rstrip()
+        )
     return lines
 
 
@@ -139,6 +165,8 @@ def priced_plan_json(
     plan: Plan, forecast: Forecast, *, stale: Sequence[str] = (), planning: Mapping[str, object] | None = None
 ) -> str:
     """Return plan and forecast as one JSON document."""
+    from orchestrator.core.serial import encode
+
     document = {
         "schema": "orchestrator.priced-plan",
         "version": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -35,10 +36,12 @@ def on_terminal() -> bool:
 
 def shown(home: Home, drawn: Drawn) -> str:
     """The priced plan as text."""
-    from orchestrator.adapters.plan_text import priced_plan_text
+    from orchestrator.adapters.plan_text import WIDTH, priced_plan_text
 
     remarks = [*([drawn.scripted] if drawn.scripted else []), *drawn.notes]
-    return priced_plan_text(drawn.plan, drawn.forecast, vendors=_vendors(home), remarks=remarks)
+    # In a file or a pipe the same width everywhere, so that the same plan gives the same bytes.
+    width = shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() or sys.stderr.isatty() else WIDTH
+    return priced_plan_text(drawn.plan, drawn.forecast, vendors=_vendors(home), remarks=remarks, width=width)
 
 
 def remarks_of(drawn: Drawn) -> list[str]:
@@ -197,7 +200,8 @@ def _with_dependents(plan: Plan, names: Sequence[str], others: Sequence[str]) ->
 def asked_questions(home: Home, drawn: Drawn) -> Drawn:
     """Ask the planner's open questions; an answer other than the default has the plan made again under it."""
     from orchestrator.core.text import one_line
-    from orchestrator.plans import answered, redraw
+    from orchestrator.plan_making import redraw
+    from orchestrator.plans import answered
 
     open_questions = [question for question in drawn.plan.questions if question.answer is None]
     if not open_questions:
@@ -212,7 +216,7 @@ def asked_questions(home: Home, drawn: Drawn) -> Drawn:
             answer = question.options[int(answer) - 1]
         given.append((question.id, answer if answer != one_line(question.default, 200) else question.default))
     plan, changed = answered(drawn.plan, given)
-    drawn = replace(drawn, planned=replace(drawn.planned, plan=plan))
+    drawn = replace(drawn, plan=plan)
     if not changed or drawn.wish is None:
         return drawn
     try:
@@ -225,7 +229,8 @@ def asked_questions(home: Home, drawn: Drawn) -> Drawn:
 
 
 def _asked_again(home: Home, drawn: Drawn) -> Drawn:
-    from orchestrator.plans import Wish, redraw
+    from orchestrator.plan_making import redraw
+    from orchestrator.plans import Wish
 
     remark = typer.prompt("what should be different", default="", show_default=False, err=True).strip()
     if not remark:

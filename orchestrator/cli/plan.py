@@ -134,7 +134,7 @@ def plan_for(
     Raises InvalidGoal, InvalidPlan and its kinds, NeedsModel, PlanningTooDear, and what a model raises.
     """
     from orchestrator.adapters.plan_files import goal_from_stdin
-    from orchestrator.plans import Wish, answered, draw, goal_or_plan, past_of, redraw, reopened, repriced
+    from orchestrator.plans import Wish, answered, goal_or_plan, past_of, reopened, repriced
 
     goal, saved = (goal_from_stdin(), None) if what == "-" else goal_or_plan(what)
     wish = Wish(
@@ -150,6 +150,8 @@ def plan_for(
     if saved is None:
         if revise is not None:
             raise WrongUse("--revise changes a saved plan: `orchestrator plan plan.json --revise TEXT`")
+        from orchestrator.plan_making import draw
+
         return draw(home, wish, say)
     # A dry run gives the same bytes whatever ran meanwhile; before a run the best forecast counts.
     drawn = reopened(home, saved, past=None if run is None else past_of(home))
@@ -159,6 +161,8 @@ def plan_for(
         plan, changed = answered(drawn.plan, wish.answers)
         drawn = repriced(home, drawn, plan)
     if revise is not None or changed:
+        from orchestrator.plan_making import redraw
+
         return redraw(home, drawn.plan, say, wish=wish, remark=revise or "")
     # The wish names the budget; asking again is possible from a saved plan too.
     return replace(drawn, wish=wish)
@@ -177,22 +181,27 @@ def _print(home: Home, drawn: Drawn, *, as_json: bool) -> None:
         from orchestrator.adapters.plan_text import priced_plan_json
         from orchestrator.core.serial import encode
 
-        planned = drawn.planned
-        planning = {
-            "dollars": encode(planned.bill),
-            "calls": planned.calls,
-            "cached": planned.cached,
-            "files": list(planned.files),
-            "vendor": planned.vendor,
-        }
+        making = drawn.making
+        planning = (
+            {}
+            if making is None
+            else {
+                "dollars": encode(making.bill),
+                "calls": making.calls,
+                "cached": making.cached,
+                "files": list(making.files),
+                "vendor": making.vendor,
+            }
+        )
         typer.echo(
             priced_plan_json(drawn.plan, drawn.forecast, stale=drawn.stale, planning=planning), nl=False
         )
     else:
         typer.echo(shown(home, drawn), nl=False)
     warn(drawn)
-    if drawn.planned.calls:
-        say(f"planning cost {drawn.planned.bill.rounded()} in {drawn.planned.calls} calls")
+    if drawn.making is not None and drawn.making.calls:
+        calls = drawn.making.calls
+        say(f"planning cost {drawn.making.bill.rounded()} in {calls} call{'s' if calls > 1 else ''}")
 
 
 def _may_write(paths: Iterable[Path | None], *, force: bool, asking: bool) -> None:

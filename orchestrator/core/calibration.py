@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from orchestrator.core.domain import (
     SMART,
@@ -18,8 +19,10 @@ from orchestrator.core.domain import (
     Plan,
     Subtask,
 )
-from orchestrator.core.events import AttemptFinished, AttemptStarted, Event, PlanReplaced, RunStarted
 from orchestrator.core.money import ZERO, Usd
+
+if TYPE_CHECKING:
+    from orchestrator.core.events import Event
 
 ENOUGH = 30
 PRIOR_WEIGHT = 10
@@ -138,6 +141,9 @@ def _ratio(actual: float, predicted: float) -> float:
 
 def observations(events: Iterable[Event]) -> list[Observation]:
     """Return what one run's events say of its models; attempts that never reached one say nothing."""
+    # Here, because a forecast from priors alone needs no events.
+    from orchestrator.core.events import AttemptFinished, AttemptStarted, PlanReplaced, RunStarted
+
     subtasks: dict[str, Subtask] = {}
     models: dict[AttemptId, ModelAlias | None] = {}
     seen: list[Observation] = []

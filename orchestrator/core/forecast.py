@@ -27,7 +27,7 @@ from orchestrator.core.domain import (
 )
 from orchestrator.core.escalation import Escalation
 from orchestrator.core.money import Price, Usd, tokens_cost
-from orchestrator.core.planning import needs_of, plan_digest
+from orchestrator.core.planning_order import needs_of, plan_digest
 from orchestrator.core.timeline import timeline
 
 # The 90th percentile of a normal distribution, in standard deviations.

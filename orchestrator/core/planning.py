@@ -7,12 +7,10 @@ which comes first; for drafts without an author to ask, the order of the list de
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.core import graph
 from orchestrator.core.domain import (
     DecidedBy,
     Deliverable,
@@ -23,6 +21,7 @@ from orchestrator.core.domain import (
     SubtaskId,
     Tag,
 )
+from orchestrator.core.globs import normal, overlap
 from orchestrator.core.planning_document import (
     check_goal,
     check_structure,
@@ -38,6 +37,16 @@ from orchestrator.core.planning_fields import (
     SubtaskFields,
     kind_of,
     subtask_name,
+)
+from orchestrator.core.planning_order import (
+    closure,
+    critical_path,
+    dependents_of,
+    needs_check,
+    needs_of,
+    plan_digest,
+    topological_order,
+    unchecked,
 )
 from orchestrator.core.planning_problems import InvalidPlan, Problems
 from orchestrator.core.planning_reader import read_reply
@@ -55,12 +64,14 @@ __all__ = [
     "compile_plan",
     "critical_path",
     "dependents_of",
+    "needs_of",
     "plan_digest",
     "plan_from_json",
     "plan_from_plain",
     "plan_to_json",
     "slug",
     "topological_order",
+    "unchecked",
     "with_finished",
 ]
 
@@ -95,6 +106,7 @@ def compile_plan(
     limits: PlanLimits | None = None,
     commands: Collection[str] | None = None,
     files: Mapping[str, int] | None = None,
+    scope: Sequence[str] = (),
 ) -> Plan:
     """Return the plan that `draft` means. Raises InvalidPlan with every problem at once.
 
@@ -103,7 +115,7 @@ def compile_plan(
     output_tokens: [...], seconds: [...]}, evidence: [{path, line, fact}], notes, executor, tool, group}],
     "questions": [{id, text, options, default}], "notes": [...]}`. `commands` are the names a `command` check may
     use (None: not checked); `files` maps each path of the repository to its number of lines, and evidence that
-    is not there is left out with a note.
+    is not there is left out with a note. `scope` holds globs that every touched file must match one of.
 
     Drafts of a model (`made_from.planner == "model"`) are held to `MODEL_LIMITS`, must check every edit and
     must order those that change one file; for others a missing order is added along the list.
@@ -136,10 +148,15 @@ def compile_plan(
             continue
         if subtask.executor is ExecutorName.EDIT:
             subtask = replace(subtask, tag=standard.bounded(tag, subtask.estimate.output_tokens.likely))
-        if by_model and not subtask.checks and _needs_check(subtask):
+        if by_model and not subtask.checks and needs_check(subtask):
             problems.add(
                 subtask_name(plain, place),
                 "has no check: name tests, paths to lint, or a command of the settings that decides whether it is done",
+            )
+        for path in _outside(subtask, scope):
+            problems.add(
+                subtask_name(plain, place),
+                f"touches {one_line(path, 60)!r}, which is outside {one_line(', '.join(scope), 100)}",
             )
         subtasks.append(subtask)
     check_ids(shaped.ids, problems)
@@ -159,10 +176,6 @@ def compile_plan(
         questions=shaped.questions,
         notes=tuple(dict.fromkeys((*shaped.notes, *remarks))),
     )
-
-
-def _needs_check(subtask: Subtask) -> bool:
-    return subtask.deliverable is Deliverable.EDIT and subtask.executor is ExecutorName.EDIT
 
 
 def _tag(
@@ -191,6 +204,14 @@ def _tag(
 
 def _cheapest(standard: Standard, reason: str) -> Tag:
     return Tag(tier=standard.tiers[0].tier, rule="", decided_by=DecidedBy.STANDARD, reason=reason)
+
+
+def _outside(subtask: Subtask, scope: Sequence[str]) -> list[str]:
+    """What the subtask touches and no glob of the scope can mean; a directory's name means what is in it."""
+    if not scope or subtask.touches is None:
+        return []
+    wide = [form for glob in map(normal, scope) for form in (glob, f"{glob.removesuffix('/')}/**")]
+    return [path for path in subtask.touches if not any(overlap(path, glob) for glob in wide)]
 
 
 def _usual_estimate(plain: Mapping[str, Any], tag: Tag, standard: Standard) -> dict[str, list[int]]:
@@ -299,58 +320,3 @@ def with_finished(plan: Plan, finished: Sequence[Subtask], *, taken: Collection[
     subtasks, _ = _ordered([*done, *new], problems, FILE_LIMITS)
     problems.raise_any()
     return replace(plan, subtasks=tuple(subtasks))
-
-
-# --- questions to a plan ------------------------------------------------------------------------
-
-
-def needs_of(plan: Plan) -> list[list[int]]:
-    """Return for each subtask, by its place in the plan, the places of those it needs."""
-    place = {subtask.id: number for number, subtask in enumerate(plan.subtasks)}
-    return [[place[name] for name in subtask.depends_on] for subtask in plan.subtasks]
-
-
-def topological_order(plan: Plan) -> tuple[SubtaskId, ...]:
-    """Return the ids so that each comes after those it needs, otherwise in the order of the plan."""
-    with graph.no_collections():
-        return tuple([plan.subtasks[node].id for node in graph.order(needs_of(plan))])
-
-
-def critical_path(
-    plan: Plan, seconds: Callable[[Subtask], float] | None = None
-) -> tuple[tuple[SubtaskId, ...], float]:
-    """Return the chain of subtasks that takes longest, first to last, and its seconds (the likely ones by default)."""
-    weights = [
-        float(subtask.estimate.seconds.likely) if seconds is None else seconds(subtask)
-        for subtask in plan.subtasks
-    ]
-    with graph.no_collections():
-        needs = needs_of(plan)
-        path, total = graph.longest_path(needs, graph.order(needs), weights)
-    return tuple([plan.subtasks[node].id for node in path]), total
-
-
-def closure(plan: Plan, ids: Iterable[str]) -> tuple[SubtaskId, ...]:
-    """Return these subtasks and everything they need, in the order of the plan. Raises KeyError for an unknown id."""
-    return _reached(plan, needs_of(plan), ids)
-
-
-def dependents_of(plan: Plan, ids: Iterable[str]) -> tuple[SubtaskId, ...]:
-    """Return these subtasks and everything that waits for them, in the order of the plan. Raises KeyError."""
-    return _reached(plan, graph.dependents(needs_of(plan)), ids)
-
-
-def _reached(plan: Plan, edges: graph.Needs, ids: Iterable[str]) -> tuple[SubtaskId, ...]:
-    place: dict[str, int] = {subtask.id: number for number, subtask in enumerate(plan.subtasks)}
-    found = graph.closure(edges, [place[name] for name in ids])
-    return tuple([plan.subtasks[node].id for node in sorted(found)])
-
-
-def plan_digest(plan: Plan) -> str:
-    """Return a short stable name of the plan's content: it seeds the forecast and tells edited plans apart."""
-    return hashlib.sha256(plan_to_json(plan).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def unchecked(plan: Plan) -> tuple[SubtaskId, ...]:
-    """Return the edits without a check of their own: only the project's suite can judge them."""
-    return tuple(subtask.id for subtask in plan.subtasks if not subtask.checks and _needs_check(subtask))
