@@ -14,11 +14,9 @@ _ROOM = MAX_CHARACTERS - 600
 
 DRAWN_SUBTASKS = 60
 _DRAWN_LINES = 300
-_SPECIAL = re.compile(r"[\\`*_\[\]|~$<>&]")
+_SPECIAL = re.compile(r"[\\`*_\[\]|~$<>&]|@(?=\w)|#(?=\d)|\b(?:www\.|GH-)|://", re.IGNORECASE)
 _SPAN = re.compile(r"`([^`]+)`")
 _AT_START = re.compile(r"^(?:[-+#=]|\d+[.)])")
-# GitHub turns these into links and into messages to people, wherever they stand; a zero-width space prevents it.
-_LINKED = re.compile(r"@(?=\w)|#(?=\d)|\b(?:www\.|GH-)|://", re.IGNORECASE)
 _NOT_ALNUM = re.compile(r"[^\w ]|_", re.ASCII)
 _PLAIN_IN_LABELS = re.compile(r"[^\w .,/+-]", re.ASCII)
 
@@ -32,12 +30,19 @@ def text(said: str, limit: int = 200) -> str:
 
 
 def _words(said: str) -> str:
-    return _LINKED.sub(lambda found: f"{found[0]}&#8203;", _SPECIAL.sub(_inert, said))
+    return _SPECIAL.sub(_inert, said)
 
 
 def _inert(found: re.Match[str]) -> str:
-    # A backslash before a bar would depend on the backslashes before it: tables are split before text is read.
-    return {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;"}.get(found[0], f"\\{found[0]}")
+    match found[0]:
+        case "<" | ">" | "&" | "|":
+            # As an entity: a backslash before a bar would depend on those before it, tables are split first.
+            return f"&#{ord(found[0])};"
+        case special if len(special) == 1 and special not in "@#":
+            return f"\\{special}"
+        case linked:
+            # GitHub makes links and messages to people of these, wherever they stand; a zero-width space prevents it.
+            return f"{linked}&#8203;"
 
 
 def code(said: str, limit: int = 200) -> str:
@@ -66,8 +71,9 @@ def _longest_run(said: str) -> int:
 def table_rows(rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
     """Return the lines of a table; the first row is its head. Cells are Markdown already."""
     flush = set(right)
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    columns = lines[0].count(" | ") + 1 if lines else 0
+    cells = list(rows)
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    columns = len(cells[0]) if cells else 0
     rule = "| " + " | ".join("--:" if place in flush else "---" for place in range(columns)) + " |"
     return [*lines[:1], rule, *lines[1:]]
 
@@ -112,7 +118,9 @@ def mermaid(
 
 def label(said: str, limit: int = 60) -> str:
     """Return `said` for a quoted Mermaid label: whatever could end it or be markup is an entity code."""
-    return _PLAIN_IN_LABELS.sub(lambda found: f"#{ord(found[0])};", one_line(said, limit))
+    # Formulas and icons are looked for after the codes are read.
+    flat = re.sub(r"\$(?=\$)|:(?=fa-)", lambda found: f"{found[0]} ", one_line(said, limit))
+    return _PLAIN_IN_LABELS.sub(lambda found: f"#{ord(found[0])};", flat)
 
 
 @dataclass(slots=True)
