@@ -80,6 +80,7 @@ def _start(argv: list[str], limits: Limits) -> tuple[int, str]:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             _limit(limits)
+            _limit_processes(limits)
             os.execvpe(argv[0], argv, os.environ)
         except BaseException as error:
             os.write(write, str(getattr(error, "strerror", None) or error).encode())
@@ -101,6 +102,25 @@ def _limit(limits: Limits) -> None:
             _, hard = resource.getrlimit(kind)
             value = limits[name] if hard == resource.RLIM_INFINITY else min(limits[name], hard)
             resource.setrlimit(kind, (value, value))
+
+
+def _limit_processes(limits: Limits) -> None:
+    """Let the kernel stop a fork bomb before the watch sees it; it does so for every user but root.
+
+    The kernel counts all threads of the user, so room is left for all that run on this machine now.
+    """
+    if "processes" not in limits or os.getuid() == 0:
+        return
+    try:
+        with open("/proc/loadavg") as file:  # noqa: PTH123
+            running = int(file.read().split()[3].partition("/")[2])
+    except (OSError, ValueError, IndexError):
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    # Twice the limit: the watch is what ends the command by name, this only keeps it from winning the race.
+    value = running + 2 * limits["processes"]
+    if hard == resource.RLIM_INFINITY or value <= hard:
+        resource.setrlimit(resource.RLIMIT_NPROC, (value, hard))
 
 
 def _forget_output() -> None:
