@@ -82,6 +82,25 @@ def test_evidence_for_lines_that_are_not_there_is_left_out_and_said():
     assert "left out evidence that is not there: src/b.py:1" in plan.notes
 
 
+def test_what_lies_outside_the_scope_is_named():
+    def within(*scope: str) -> None:
+        compile_plan(
+            {"subtasks": [draft("a", touches=["src/api/a.py", "tests/test_a.py"])]},
+            goal="g",
+            standard=standard(),
+            made_from=Provenance(planner="model", commit="c"),
+            scope=scope,
+        )
+
+    within("src", "tests/")
+    within("src/**/*.py", "tests/*")
+    within()
+    with pytest.raises(
+        InvalidPlan, match=r"subtask 'a': touches 'tests/test_a\.py', which is outside src/api"
+    ):
+        within("src/api")
+
+
 def test_order_critical_path_closure_and_dependents():
     plan = planned(
         draft("d", "b", "c"),

@@ -83,12 +83,29 @@ def test_a_saved_plan_is_shown_the_same_every_time_without_network_and_ledger(
 
 
 def test_markdown_and_page_are_written_from_a_saved_plan(repository: Path, said: Said):
-    pytest.importorskip("orchestrator.adapters.rendering")
     save_plan(Path("plan.json"))
     code, _, err = said("plan", "plan.json", "--md", "plan.md", "--html", "plan.html")
     assert code == 0, err
     assert "mermaid" in Path("plan.md").read_text()
     assert "<svg" in Path("plan.html").read_text()
+
+
+def test_a_saved_plan_is_also_read_outside_a_repository_and_a_goal_is_not(
+    working_directory: Path, said: Said
+):
+    save_plan(Path("plan.json"))
+    assert said("plan", "plan.json")[0] == 0
+    code, _, err = said("plan", "Improve this application")
+    assert (code, "is not in a git repository" in err) == (2, True)
+
+
+def test_a_plan_for_a_part_touches_that_part_alone(repository: Path, said: Said):
+    code, out, err = said("plan", "Improve this application", "--offline", "--path", "src", "--json")
+    assert code == 0, err
+    for item in json.loads(out)["plan"]["subtasks"]:
+        assert all(path.startswith(("src/", "tests/")) for path in item["touches"])
+    code, _, err = said("plan", "Improve this application", "--offline", "--path", "docs")
+    assert (code, "nothing to improve" in err) == (0, True)
 
 
 def test_a_plan_made_from_another_commit_says_so_and_the_users_edit_is_not_stale(
