@@ -70,6 +70,8 @@ class Execution:
     clock: Clock
     charged: Callable[[AttemptId], Awaitable[Usd]]
     attempt_cap: Callable[[Assignment], Awaitable[Usd | None]]
+    # Edits one more file of the commit that lands (a tick in a task list) and names it; None: nothing to edit.
+    before_landing: Callable[[Subtask, Worktree], Awaitable[str | None]] | None = None
 
     async def execute(self, assignment: Assignment) -> Outcome:
         """Do the attempt, or hand back the outcome it already has. A cancelled attempt leaves no outcome."""
@@ -232,6 +234,10 @@ class Execution:
                     at=self.clock.now(),
                 )
             verdict = again
+        if self.before_landing is not None and verdict.lands:
+            edited = await self.before_landing(subtask, worktree)
+            if edited is not None:
+                commit = await self.workspaces.amend(worktree, commit, edited)
         await self.workspaces.advance(commit, expected=tip)
         await self.workspaces.remove(worktree)
         return SubtaskLanded(attempt=attempt, commit=commit, verdict=verdict, at=self.clock.now())

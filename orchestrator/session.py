@@ -18,6 +18,7 @@ from orchestrator.adapters.checks import ProjectChecker
 from orchestrator.adapters.engine import LocalEngine
 from orchestrator.adapters.executors.edit import EditExecutor
 from orchestrator.adapters.executors.tool import ToolExecutor
+from orchestrator.adapters.formats.ticking import ticking
 from orchestrator.adapters.kept_replies import KeptReplies
 from orchestrator.adapters.metering import MeteredModel
 from orchestrator.adapters.outcomes import OutcomeFiles
@@ -311,6 +312,7 @@ async def _parts(
         clock=clock,
         charged=charged,
         attempt_cap=smart_cap,
+        before_landing=ticking(plan),
     )
     engine = LocalEngine(
         execution.execute, outcomes, logs=lambda attempt: attempt_directory(home.state, run, attempt)

@@ -12,7 +12,15 @@ from orchestrator.adapters.file_lock import locked
 from orchestrator.adapters.git import Repository
 from orchestrator.adapters.git_command import GitFailed
 from orchestrator.adapters.guard import GuardLimits, judge
-from orchestrator.adapters.merging import ATTEMPT, commit_tree, landed, pick, with_trailers
+from orchestrator.adapters.merging import (
+    ATTEMPT,
+    author_of,
+    commit_tree,
+    landed,
+    message_of,
+    pick,
+    with_trailers,
+)
 from orchestrator.adapters.state import worktrees_directory
 from orchestrator.adapters.worktrees import Change, WorkNotKept, Worktrees
 from orchestrator.core.domain import AttemptId, OrchestratorError, Problem, RunId, Subtask
@@ -318,6 +326,21 @@ class GitWorkspaces:
         return ref
 
     # --- landing ----------------------------------------------------------------------------------
+
+    async def amend(self, worktree: Worktree, commit: str, path: str) -> str:
+        """The same commit with one more changed file, as it stands in the worktree; message and author stay."""
+        return await in_background(lambda: self._amend(worktree.name, commit, path))
+
+    def _amend(self, name: str, commit: str, path: str) -> str:
+        changes = tuple(change for change in self.worktrees.changes(name, commit) if change.path == path)
+        if not changes:
+            return commit
+        git = self.repository.git
+        tree = self.worktrees.tree(name, changes)
+        parent = self.repository.commit(f"{commit}^")
+        made = commit_tree(git, tree, [parent], message_of(git, commit), author_of(git, commit))
+        self.worktrees.committed(name, made)
+        return made
 
     async def rebase(self, attempt: AttemptId, commit: str) -> tuple[Worktree, str, bool]:
         """Put the attempt's commit onto the tip; return worktree, new commit, and whether the base had moved.

@@ -31,6 +31,8 @@ COMMANDS: dict[str, Entry] = {
     "skip": Entry("steering", "skip", "Leave one subtask out of a run."),
     "retry": Entry("steering", "retry", "Try a subtask again, perhaps on another model."),
     "runs": Entry("steering", "runs", "List runs; `runs prune` tidies finished ones."),
+    "import": Entry("bridge", "import_", "Make a plan of a task list: Agent OS, task-master, spec-kit."),
+    "export": Entry("bridge", "export", "Write a plan back as a task list, with what is done."),
     "route": Entry("route", "route", "Say which model a request would go to, and why."),
     "tag": Entry("tag", "tag", "Say which tier a text gets, and by which rule."),
     "explain": Entry("explain", "explain", "Explain a subtask's tag, route and price."),

@@ -67,6 +67,7 @@ def plan(
         str | None, typer.Option(metavar="USD", help="Exit with 3 when the likely cost is above it.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, max=40, help="Plan at most so many subtasks.")] = None,
+    tag: Annotated[str | None, typer.Option(help="The tag of a task-master file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Save the plan as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the plan as a page.")] = None,
     md: Annotated[Path | None, typer.Option(help="Write the plan as Markdown.")] = None,
@@ -105,6 +106,7 @@ def plan(
         fresh=fresh,
         limit=limit,
         revise=revise,
+        tag=tag,
     )
     if asking and drawn.wish is not None:
         drawn = asked_questions(home, drawn)
@@ -128,6 +130,7 @@ def plan_for(
     fresh: bool = False,
     limit: int | None = None,
     revise: str | None = None,
+    tag: str | None = None,
 ) -> Drawn:
     """Return the priced plan for a goal, or the saved one for a file. Planning with a model counts against `run`.
 
@@ -135,7 +138,16 @@ def plan_for(
     """
     from orchestrator.adapters.plan_files import goal_from_stdin
     from orchestrator.plans import Wish, answered, goal_or_plan, past_of, reopened, repriced
+    from orchestrator.task_plans import draw_tasks, task_file
 
+    if (tasks := task_file(what)) is not None:
+        if revise is not None:
+            raise WrongUse(
+                f"--revise changes a saved plan: `orchestrator import {what} --out plan.json` makes one"
+            )
+        return draw_tasks(home, tasks, tag=tag, limit=limit, budget=budget, run=run, learn=run is not None)
+    if tag is not None:
+        raise WrongUse("--tag chooses a tag of a task-master file: name that file")
     goal, saved = (goal_from_stdin(), None) if what == "-" else goal_or_plan(what)
     wish = Wish(
         goal=goal,

@@ -53,6 +53,10 @@ def run(
     answer: Annotated[
         list[str] | None, typer.Option(metavar="ID=ANSWER", help="Answer one of the planner's questions.")
     ] = None,
+    tag: Annotated[str | None, typer.Option(help="The tag of a task-master file.")] = None,
+    write_status: Annotated[
+        bool, typer.Option("--write-status", help="Mark what is done in your own task file at the end, too.")
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Plan without a model.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Run the priced plan without asking.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Go on in the background.")] = False,
@@ -94,6 +98,7 @@ def run(
         paths=tuple(path or ()),
         answers=tuple(answer or ()),
         offline=offline,
+        tag=tag,
     )
     approved = approve(home, drawn, ask=not yes and not as_json and on_terminal())
     if approved is None:
@@ -112,9 +117,15 @@ def run(
         source_file=what if what.endswith((".json", ".md")) else None,
     )
     if detach:
-        _go_on_in_the_background(home, approved, choices)
+        _go_on_in_the_background(home, approved, choices, write_status=write_status)
         return
-    raise typer.Exit(carry_out(home, approved, choices, as_json=as_json))
+    code = carry_out(home, approved, choices, as_json=as_json)
+    if write_status:
+        from orchestrator.task_status import write_live
+
+        written = write_live(home, name)
+        typer.echo("no task file to write to" if written is None else f"marked in {written}", err=True)
+    raise typer.Exit(code)
 
 
 def carry_out(home: Home, plan: Plan, choices: Choices, *, as_json: bool = False) -> int:
@@ -131,7 +142,7 @@ def carry_out(home: Home, plan: Plan, choices: Choices, *, as_json: bool = False
     return ending.exit_code
 
 
-def _go_on_in_the_background(home: Home, plan: Plan, choices: Choices) -> None:
+def _go_on_in_the_background(home: Home, plan: Plan, choices: Choices, *, write_status: bool = False) -> None:
     """Start the same run in a process of its own, from the approved plan; return when its journal has begun."""
     import sys
     import time
@@ -159,6 +170,7 @@ def _go_on_in_the_background(home: Home, plan: Plan, choices: Choices) -> None:
     for option, value in given.items():
         argv += [option, str(value)] if value is not None else []
     argv += ["--accept-unverified"] if choices.accept_unverified else []
+    argv += ["--write-status"] if write_status else []
     argv += [] if choices.sandboxed else ["--no-sandbox"]
     process = spawn_detached(argv, cwd=str(home.git.root), env=home.environ, log=log)
     until = time.monotonic() + DETACH_SECONDS

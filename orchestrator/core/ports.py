@@ -296,6 +296,9 @@ class Workspaces(Protocol):
     async def rebase(self, attempt: AttemptId, commit: str) -> tuple[Worktree, str, bool]:
         """Return (worktree at the rebased commit, that commit, whether the base moved). Raises Conflict."""
 
+    async def amend(self, worktree: Worktree, commit: str, path: str) -> str:
+        """Return the same commit with one more changed file, as it stands in the worktree."""
+
     async def advance(self, commit: str, *, expected: str) -> None:
         """Move the run branch from `expected` to `commit`, atomically."""
 
