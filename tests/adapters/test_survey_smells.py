@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from orchestrator.adapters.survey import brace_smells, python_smells
-from orchestrator.adapters.survey.brace_source import mask
+from orchestrator.adapters.survey.brace_source import ends_there, mask
 from orchestrator.adapters.survey.python_source import describe, imports, parse
 from orchestrator.adapters.survey.python_tree import Tree
 from orchestrator.core.facts import Finding
@@ -69,7 +69,7 @@ def python(source: str) -> list[Finding]:
             "def f(xs, path):\n    for x in xs:\n        with open(path) as h:\n            g(h)\n",
         ),
         ("sort-in-loop", 3, "def f(xs, ys):\n    for x in xs:\n        g(x, sorted(ys))\n"),
-        ("call-per-item", 3, "def f(ids):\n    for i in ids:\n        cursor.execute('q', i)\n"),
+        ("call-per-item", 3, "def f(ids):\n    for i in ids:\n        cursor.execute('SELECT 1', i)\n"),
         ("call-per-item", 3, "def f(ids):\n    for i in ids:\n        User.objects.get(id=i)\n"),
         (
             "repeated-recursion",
@@ -107,6 +107,9 @@ def test_python_faults_are_found_at_their_line(rule: str, line: int, source: str
         "def f(paths):\n    for path in paths:\n        with open(path) as h:\n            g(h)\n",
         "def f(xs):\n    for x in xs:\n        names = h(x)\n        g(sorted(names))\n",
         "def f(self):\n    for d in ('a', 'b'):\n        connection.execute(d)\n",
+        "def f(ids):\n    for i in ids:\n        cursor.execute('CREATE TABLE t')\n",
+        "def f(xs):\n    ys = []\n    for x in xs:\n        ys = list(x)\n        g(1 in ys)\n",
+        "def f(xs):\n    s = ''\n    for x in xs:\n        s = ''\n        s += x\n",
         "def f(tree):\n    return f(tree.left) + f(tree.right)\n",
         "@cache\ndef f(n):\n    return f(n - 1) + f(n - 2)\n",
         "def f(now=None, steps=()):\n    return now\n",
@@ -192,6 +195,7 @@ def test_complexity_counts_branches_loops_handlers_and_operators():
         ("dropped-error", 2, "Go", "func f() {\n\tif err := g(); err != nil {\n\t\treturn nil\n\t}\n}\n"),
         ("defer-in-loop", 3, "Go", "func f() {\n\tfor _, n := range names {\n\t\tdefer close(n)\n\t}\n}\n"),
         ("compile-in-loop", 3, "Go", 'func f() {\n\tfor {\n\t\tre := regexp.MustCompile("a")\n\t}\n}\n'),
+        ("broad-catch", 1, "PHP", "try { a(); } catch (\\Throwable $e) { return null; }\n"),
         ("panic", 1, "Rust", "fn f() { todo!() }\n"),
     ],
 )
@@ -218,6 +222,7 @@ def test_faults_of_other_languages_are_found_at_their_line(rule: str, line: int,
         ("Go", "func f() {\n\tfor {\n\t\tgo func() {\n\t\t\tdefer done()\n\t\t}()\n\t}\n}\n"),
         ("Rust", "#[cfg(test)]\nmod tests { fn f() { x.unwrap() } }\n"),
         ("Java", "try { a(); } catch (Exception e) { throw new Failed(e); }\n"),
+        ("PHP", "try { a(); } catch (Throwable $e) { return handle($e); }\n"),
     ],
 )
 def test_what_other_languages_may_mean_is_no_fault(language: str, source: str):
@@ -248,3 +253,21 @@ def test_imports_of_a_test_are_read_from_its_lines():
         ("unittest", 1), ("a.b", 2), ("d", 2), (".", 3), (".e", 3), ("..f", 4), ("..f.g", 4), ("..f.h", 4),
         ("shop.core", 9), ("shop.core.total", 9), ("shop.core.load", 9),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("language", "source", "last", "there"),
+    [
+        ("Ruby", "def a\n" + "  b\n" * 20 + "end\n\ndef c\nend\n", 22, True),
+        ("Ruby", "def a\n" + "  b\n" * 20 + "end\n\ndef c\nend\n", 25, False),
+        ("Go", "func a() {\n" + "\tb()\n" * 20 + "}\n\nfunc c() {\n}\n", 22, True),
+        ("Go", "func a() {\n" + "\tb()\n" * 20 + "}\n\nfunc c() {\n}\n", 25, False),
+        ("JavaScript", "function a({ x } = {}) {\n" + "  b('}')\n" * 20 + "}\n", 22, True),
+        ("JavaScript", "const a = (x) =>\n" + "  b,\n" * 20, 20, False),
+    ],
+)
+def test_a_long_function_is_believed_only_where_its_end_is_found(
+    language: str, source: str, last: int, there: bool
+):
+    masked = mask(source, language)
+    assert ends_there(1, last, language, masked.code.split("\n"), masked) is there

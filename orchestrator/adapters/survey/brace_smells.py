@@ -20,7 +20,7 @@ _GO_LOOP = re.compile(r"^[ \t]*for\b[^\n{]*\{[ \t]*$", re.MULTILINE)
 _FUNCTION = re.compile(r"\bfunction\b[^{}]*\{|=>\s*\{")
 _NOTE = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b[:(\s].*")
 _BROAD_CATCH = re.compile(
-    r"\bcatch\s*\(\s*(?:final\s+)?((?:java\.lang\.)?(?:Throwable|Exception)|System\.Exception)\b"
+    r"\bcatch\s*\(\s*(?:final\s+)?(\\?(?:java\.lang\.)?(?:Throwable|Exception)|System\.Exception)\b\s*(\$?\w*)"
 )
 
 
@@ -82,7 +82,8 @@ def _catches(path: str, source: str, text: Masked, language: str) -> Iterator[Fi
             )  # fmt: skip
         elif broad := _BROAD_CATCH.match(text.code, match.start()):
             body = text.code[begin:end]
-            if "throw" not in body and not re.search(r"\blog|\bLog|print|report", body):
+            used = broad.group(2) and re.search(rf"(?<![\w$]){re.escape(broad.group(2))}(?!\w)", body)
+            if "throw" not in body and not used and not re.search(r"\blog|\bLog|print|report", body):
                 yield _finding(
                     path, text, FindingKind.ERROR_HANDLING, "broad-catch", match.start(),
                     f"`catch ({broad.group(1)})` neither reports nor throws the error", 6,

@@ -77,3 +77,33 @@ def blocks(code: str, header: re.Pattern[str]) -> Iterator[tuple[re.Match[str], 
     """Each match of `header`, which ends with the opening brace, with the first and last place of its block."""
     for match in header.finditer(code):
         yield match, match.end(), closing(code, match.end() - 1)
+
+
+_TRUSTED_LINES = 12
+_HEADER_LINES = 8
+_ENDED_BY_WORD = frozenset({"Ruby", "Lua", "Elixir"})
+
+
+def ends_there(first: int, last: int, language: str, lines: list[str], masked: Masked) -> bool:
+    """Whether a function that is said to go from line `first` to line `last` really ends there.
+
+    Lizard knows words rather than grammars, and can take the rest of a file for one function. Short ones are
+    believed; of others the closing brace, or the `end` that is indented like the beginning, has to be found.
+    """
+    if last - first < _TRUSTED_LINES:
+        return True
+    if last > len(lines):
+        return False
+    if language in _ENDED_BY_WORD:
+        indent = re.match(r"\s*", lines[first - 1])
+        wanted = re.compile(rf"{indent.group() if indent else ''}end\b")
+        found = next((number for number in range(first, len(lines)) if wanted.match(lines[number])), None)
+        return found is not None and found + 1 == last
+    place = masked.starts[first - 1]
+    for match in re.compile(r"\{").finditer(masked.code, place):
+        if masked.line_of(match.start()) > first + _HEADER_LINES:
+            return False
+        # A default value or a type in front of the body has braces of its own.
+        if (end := masked.line_of(closing(masked.code, match.start()))) >= last:
+            return end == last
+    return False

@@ -117,7 +117,8 @@ def _jvm_and_others(manifests: Manifests, project: Project) -> None:
     def add(kind: CommandKind, argv: tuple[str, ...], path: str, pattern: str) -> None:
         line = line_of(manifests.text(path) or "", pattern)
         if line:
-            project.commands.append(Found(kind=kind, argv=argv, path=path, line=line, label=argv[0]))
+            label = argv[0].rpartition("/")[2]
+            project.commands.append(Found(kind=kind, argv=argv, path=path, line=line, label=label))
 
     everything = manifests.everything
     if manifests.text("pom.xml") is not None:

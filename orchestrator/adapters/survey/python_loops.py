@@ -9,8 +9,8 @@ from orchestrator.adapters.survey.python_source import at, dotted
 from orchestrator.adapters.survey.python_tree import AnyLoop, Function, Loop, Nodes, Scope, names, walk
 from orchestrator.core.facts import Finding, FindingKind
 
+_STATEMENTS = {"cursor", "cur", "conn", "connection", "db", "c", "session", "database"}
 _ONE_BY_ONE = {
-    "execute": ("cursor", "cur", "conn", "connection", "db", "c", "session", "database"),
     "get": ("requests", "httpx", "objects"),
     "post": ("requests", "httpx"),
     "filter": ("objects",),
@@ -38,7 +38,9 @@ def _slow(path: str, name: str, node: ast.AST, rule: str, fact: str, weight: int
 def _growing(path: str, name: str, loop: Loop, texts: set[str], lists: set[str]) -> Iterator[Finding]:
     line = loop.node.lineno
     for node in loop.nodes.of(ast.AugAssign):
-        if isinstance(node.op, ast.Add) and isinstance(node.target, ast.Name) and node.target.id in texts:
+        if not isinstance(node.target, ast.Name) or node.target.id not in texts:
+            continue
+        if isinstance(node.op, ast.Add) and not _made_in(loop.node, node.target.id):
             yield _slow(
                 path, name, node, "string-concatenation",
                 f"the string `{node.target.id}` grows by `+=` inside the loop at line {line}: each round may copy all "
@@ -46,12 +48,14 @@ def _growing(path: str, name: str, loop: Loop, texts: set[str], lists: set[str])
             )  # fmt: skip
     for test in loop.nodes.of(ast.Compare):
         match test:
-            case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[ast.Name(id=owner)]) if (
-                owner in lists
-            ):
+            case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[ast.Name(id=owner)]):
+                if owner not in lists or _made_in(loop.node, owner):
+                    continue
+                # A list that grows in the same loop makes the whole of it quadratic.
+                weight = 7 if _grows_in(loop.node, owner) else 5
                 yield _slow(
                     path, name, test, "list-membership",
-                    f"`in {owner}` searches the whole list in each round of the loop at line {line}", 7,
+                    f"`in {owner}` searches the whole list in each round of the loop at line {line}", weight,
                 )  # fmt: skip
 
 
@@ -60,14 +64,15 @@ def _calls(path: str, name: str, loop: Loop, texts: set[str], lists: set[str]) -
     for node in loop.nodes.of(ast.Call):
         match node.func:
             case ast.Attribute(value=ast.Name(id=owner), attr="pop" | "insert" as method) if owner in lists:
-                if node.args and _is_zero(node.args[0]):
+                if node.args and _is_zero(node.args[0]) and not _made_in(loop.node, owner):
                     yield _slow(
                         path, name, node, "list-front",
                         f"`{owner}.{method}(0{', ...' if method == 'insert' else ''})` moves every item of the list in "
                         f"each round of the loop at line {line}", 6,
                     )  # fmt: skip
             case ast.Attribute(value=ast.Name(id=owner), attr="count" | "index" as method):
-                if node.args and owner not in texts and (owner in lists or _iterates(loop.node, owner)):
+                known = owner in lists or _iterates(loop.node, owner)
+                if node.args and known and owner not in texts and not _made_in(loop.node, owner):
                     yield _slow(
                         path, name, node, "list-search",
                         f"`{owner}.{method}(...)` searches the whole sequence in each round of the loop at line {line}",
@@ -78,17 +83,11 @@ def _calls(path: str, name: str, loop: Loop, texts: set[str], lists: set[str]) -
                     path, name, node, "compile-in-loop",
                     f"`re.compile` runs in each round of the loop at line {line}", 3,
                 )  # fmt: skip
-            case ast.Attribute(value=owner_node, attr=method) if method in _ONE_BY_ONE:
-                # A few items written down in the code are a few calls.
-                if (
-                    isinstance(loop.node, ast.For)
-                    and not isinstance(loop.node.iter, ast.Tuple | ast.List | ast.Dict | ast.Constant)
-                    and _one_by_one(owner_node, method)
-                ):
-                    yield _slow(
-                        path, name, node, "call-per-item",
-                        f"`{ast.unparse(node.func)}(...)` makes one round trip per item of the loop at line {line}", 6,
-                    )  # fmt: skip
+            case ast.Attribute() if (weight := _one_by_one(loop.node, node)) > 0:
+                yield _slow(
+                    path, name, node, "call-per-item",
+                    f"`{ast.unparse(node.func)}(...)` is called once per item of the loop at line {line}", weight,
+                )  # fmt: skip
             case ast.Name(id="open" | "sorted" as function) if node.args:
                 if finding := _same_again(path, name, loop.node, node, function):
                     yield finding
@@ -195,12 +194,41 @@ def _grows_in(loop: AnyLoop, name: str) -> bool:
     )
 
 
-def _one_by_one(owner: ast.expr, method: str) -> bool:
+def _one_by_one(loop: AnyLoop, call: ast.Call) -> int:
+    """What it weighs that a loop asks a database or a server item by item; 0 when it does not."""
+    # A few items written down in the code are a few calls.
+    if not isinstance(loop, ast.For) or isinstance(loop.iter, ast.Tuple | ast.List | ast.Dict | ast.Constant):
+        return 0
+    assert isinstance(call.func, ast.Attribute)
+    owner = dotted(call.func.value).rpartition(".")[2]
+    method = call.func.attr
+    if method == "execute" and owner in _STATEMENTS:
+        match call.args:
+            case [ast.Constant(value=str(text)), *_]:
+                # Reading row by row is what a join is for; tables are created one by one for good reason.
+                return {"SELECT": 6, "INSERT": 5, "UPDATE": 5, "DELETE": 5}.get(
+                    text.split(None, 1)[0].upper(), 0
+                )
+        return 4
     if method not in _ONE_BY_ONE:
-        return False
+        return 0
     owners = _ONE_BY_ONE[method]
-    last = dotted(owner).rpartition(".")[2] if not isinstance(owner, ast.Call) else ""
-    return bool(last) if owners is None else last in owners
+    return 6 if owner and (owners is None or owner in owners) else 0
+
+
+def _made_in(loop: AnyLoop, name: str) -> bool:
+    """Whether the name is given a value of its own in each round; `+=` is none."""
+    for statement in loop.body:
+        for node in walk(statement):
+            targets: list[ast.expr] = []
+            match node:
+                case ast.Assign():
+                    targets = node.targets
+                case ast.AnnAssign() | ast.For() | ast.AsyncFor() | ast.comprehension() | ast.NamedExpr():
+                    targets = [node.target]
+            if any(name in names(target) for target in targets):
+                return True
+    return False
 
 
 def _changed_while_iterated(path: str, scope: Scope, loop: ast.For) -> Iterator[Finding]:

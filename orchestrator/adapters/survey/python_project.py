@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from orchestrator.adapters.survey.languages import is_shown
 from orchestrator.adapters.survey.manifests import Found, Manifests, Project, join, line_of
 from orchestrator.core.facts import CommandKind, Package
 
@@ -69,9 +70,9 @@ def _setup(manifests: Manifests) -> list[Found]:
             return [Found(kind=CommandKind.SETUP, argv=argv, path=lock, line=1, label=argv[0])]
     found: list[Found] = []
     for path, _ in manifests.requirements():
-        if path.count("/") <= 1:
+        if path.count("/") <= 1 and not is_shown(path):
             install = (_PYTHON, "-m", "pip", "install", "-r", path)
-            label = path.rpartition("/")[2].rpartition(".")[0]
+            label = path.removesuffix(".txt").removesuffix(".in").replace("/", "-")
             found.append(Found(kind=CommandKind.SETUP, argv=install, path=path, line=1, label=label))
     found.sort(key=lambda item: (item.path != "requirements.txt", item.path))
     for path, pattern in (

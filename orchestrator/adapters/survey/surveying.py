@@ -24,7 +24,7 @@ from orchestrator.core.facts import FunctionSize, Package, Skipped, SourceFile, 
 from orchestrator.core.serial import encode
 
 # Raised whenever the same commit would give other facts.
-_RULES = "1"
+_RULES = "2"
 _MAX_FUNCTIONS = 2000
 _NOTABLE_COMPLEXITY = 5
 

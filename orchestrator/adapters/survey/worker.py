@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters.survey import brace_smells, python_smells, python_source
-from orchestrator.adapters.survey.brace_source import mask
+from orchestrator.adapters.survey.brace_source import Masked, ends_there, mask
 from orchestrator.adapters.survey.languages import CODE, ECMASCRIPT, GENERATED_MARK, MEASURED
 from orchestrator.adapters.survey.python_source import lines_of
 from orchestrator.adapters.survey.python_tree import Tree
@@ -28,6 +28,8 @@ _WORD = re.compile(r"[A-Za-z_$][\w$]{2,}")
 # A library that was copied in begins with a banner and is long.
 _BANNER = re.compile(r"\A\s*(/\*!|/\*\*?\s*\n?\s*\*?\s*@(license|preserve))")
 _COPIED_LINES = 400
+# What lizard takes for a class where it has lost its way.
+_ODD_PREFIX = re.compile(r"^[^\w(]+(::|\.)")
 _NO_SYMBOLS = ("main", "init", "anonymous", "constructor")
 
 
@@ -98,7 +100,7 @@ def measure(path: str, source: str, language: str, test: bool) -> dict[str, Any]
         masked = mask(source, language)
         findings += brace_smells.notes(path, masked.comments)
         if language in MEASURED:
-            functions = _measure(path, source)
+            functions = _measure(path, source, language, masked)
             findings += brace_smells.smells(path, source, language, masked)
             document["symbols"] = _symbols(functions)
             document["imports"] = _imports(source, language)
@@ -113,15 +115,15 @@ def _imports(source: str, language: str) -> list[tuple[str, int]]:
     return brace_smells.imports(source) if language in ECMASCRIPT else []
 
 
-def _measure(path: str, source: str) -> list[FunctionSize]:
+def _measure(path: str, source: str, language: str, masked: Masked) -> list[FunctionSize]:
     import lizard
 
     told = lizard.analyze_file.analyze_source_code(path, source)
-    lines = lines_of(source)
+    lines = lines_of(masked.code)
     return [
         FunctionSize(
             path=path,
-            name=function.name,
+            name=_ODD_PREFIX.sub("", function.name),
             line=function.start_line,
             end_line=max(function.start_line, function.end_line),
             complexity=function.cyclomatic_complexity,
@@ -129,6 +131,7 @@ def _measure(path: str, source: str) -> list[FunctionSize]:
         )
         for function in told.function_list
         if _is_there(function.name, function.start_line, lines)
+        and ends_there(function.start_line, function.end_line, language, lines, masked)
     ]
 
 
