@@ -184,7 +184,10 @@ class Planner:
         # Nothing that is marked can end its own mark: it would have to hold its own digest.
         mark = self.digest(brief.goal, brief.remark, facts, current, *(file.text for file in files))[:8]
         system = self.render(
-            "plan-system.md.j2", instructions=brief.instructions.strip(), tiers=brief.standard.tiers
+            "plan-system.md.j2",
+            instructions=brief.instructions.strip(),
+            tiers=brief.standard.tiers,
+            mark=self.digest("standard", brief.standard.text)[:8],
         )
         # The same for every goal first, then what changes with the commit, the goal last: prompt caches go by prefix.
         user = self.render(

@@ -150,6 +150,10 @@ class _Chain:
         return len(self.reached)
 
 
+# A deterministic tool is tried once; what it cannot mend was no finding of it.
+_TOOL_CHAIN = _Chain((None,), (1.0,), (0.98,))
+
+
 def forecast(
     plan: Plan,
     table: RoutingTable,
@@ -176,10 +180,8 @@ def forecast(
     alternatives = []
     for name, model in (("all smart", smart), ("all cheap", cheap)):
         if model is not None and override is None:
-            other, its_dollars = forecaster.rows([(model,)] * len(plan.subtasks))
-            alternatives.append(
-                Alternative(name=name, dollars=its_dollars, succeeds=sum(row.succeeds for row in other))
-            )
+            its_dollars, succeeds = forecaster.whole((model,))
+            alternatives.append(Alternative(name=name, dollars=its_dollars, succeeds=succeeds))
     needs = needs_of(plan)
     ordered = graph.order(needs)
     likely = [float(row.seconds.likely) for row in rows]
@@ -225,6 +227,18 @@ class _Forecaster:
             alias: pool[0].price for alias, pool in table.catalogue.pools.items() if pool
         }
         self.unpriced: set[ModelAlias] = set()
+        # Most subtasks of a plan climb the same rungs with the same odds.
+        self._chains: dict[tuple[object, ...], _Chain] = {}
+
+    def whole(self, rungs: tuple[ModelAlias, ...]) -> tuple[Dollars | None, float]:
+        """Return what the plan would cost with every subtask on these rungs, and how many would land."""
+        chains = [self._chain(subtask, rungs) for subtask in self._plan.subtasks]
+        amounts = [
+            self._money(subtask, chain) for subtask, chain in zip(self._plan.subtasks, chains, strict=True)
+        ]
+        known = [amount for amount in amounts if amount is not None]
+        dollars = _dollars(_total(known)) if len(known) == len(amounts) else None
+        return dollars, sum(chain.succeeds for chain in chains)
 
     def rows(
         self, rungs: Sequence[tuple[ModelAlias | None, ...]]
@@ -244,7 +258,11 @@ class _Forecaster:
 
     def _chain(self, subtask: Subtask, rungs: tuple[ModelAlias | None, ...]) -> _Chain:
         if subtask.executor is ExecutorName.TOOL:
-            return _Chain((None,), (1.0,), (0.98,))
+            return _TOOL_CHAIN
+        key = (subtask.tag.tier, subtask.tag.rule, rungs)
+        known = self._chains.get(key)
+        if known is not None:
+            return known
         models: list[ModelAlias | None] = []
         reached: list[float] = []
         passes: list[float] = []
@@ -263,29 +281,28 @@ class _Forecaster:
                 reached.append(still)
                 passes.append(chance)
                 still *= 1.0 - chance
-        return _Chain(tuple(models), tuple(reached), tuple(passes))
+        return self._chains.setdefault(key, _Chain(tuple(models), tuple(reached), tuple(passes)))
 
     def _money(self, subtask: Subtask, chain: _Chain) -> _Amount | None:
         if subtask.executor is ExecutorName.TOOL:
             return _Amount(0.0, 0.0, 0.0, 0.0)
-        parts: list[_Amount] = []
-        for model in chain.models:
+        parts: dict[ModelAlias | None, _Amount] = {}
+        for model in dict.fromkeys(chain.models):
             price = self._prices.get(model) if model is not None else None
             if price is None or model is None:
                 self.unpriced.add(model or ModelAlias(subtask.tag.tier))
                 return None
             factors = self._calibration.factors(model, subtask.tag.rule)
-            estimate = subtask.estimate
             costs = [
                 _cost(
                     price, round(tokens_in * factors.input_tokens), round(tokens_out * factors.output_tokens)
                 )
                 for tokens_in, tokens_out in zip(
-                    _three(estimate.input_tokens), _three(estimate.output_tokens), strict=True
+                    _three(subtask.estimate.input_tokens), _three(subtask.estimate.output_tokens), strict=True
                 )
             ]
-            parts.append(_pert(*costs))
-        return _along(parts, chain)
+            parts[model] = _pert(*costs)
+        return _along([parts[model] for model in chain.models], chain)
 
     def _row(self, subtask: Subtask, chain: _Chain, money: _Amount | None) -> SubtaskForecast:
         estimate = subtask.estimate
