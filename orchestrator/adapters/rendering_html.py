@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from orchestrator.adapters.report_words import (
+    COMPARED_CAVEAT,
+    ended_words,
+    next_steps,
+    scripted_words,
+    total_of,
+    tried_words,
+    was_rejected,
+    why_words,
+)
 from orchestrator.adapters.state import packaged
-from orchestrator.core.domain import AttemptId, Ended, ExecutorName, Plan, State, Subtask
+from orchestrator.core.domain import AttemptId, Deliverable, Ended, ExecutorName, Plan, State, Subtask
 from orchestrator.core.drawing import BOX_HEIGHT, BOX_WIDTH, Drawing, draw
 from orchestrator.core.forecast import Dollars, Forecast
 from orchestrator.core.money import ZERO, Usd
-from orchestrator.core.report import Report
-from orchestrator.core.text import one_line, safe_text
+from orchestrator.core.report import Report, SubtaskRow
+from orchestrator.core.text import one_line, safe_text, short_lists
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
+    from markupsafe import Markup
 
 DRAWN_SUBTASKS = 300
+_NAME_CHARACTERS = 26
+_SPAN = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One box of the picture: where it stands, what it says, and the classes that colour it."""
+    """One box of the picture: where it stands, what it says, and the classes that colour it.
+
+    `names` is the id on one or two lines, each with its height in the box; `below` stands under them.
+    """
 
     id: str
     x: int
     y: int
     title: str
+    names: tuple[tuple[str, int], ...]
     below: str
+    below_y: int
     tier: str
     state: str
 
@@ -42,7 +62,9 @@ class Picture:
     box_width: int
     box_height: int
     nodes: tuple[Node, ...]
-    paths: tuple[str, ...]
+    lines: tuple[tuple[str, bool], ...]
+    kinds: tuple[str, ...]
+    states: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,23 +92,44 @@ def _environment() -> SandboxedEnvironment:
     )
     environment.filters["safe_text"] = lambda text: safe_text(str(text))
     environment.filters["line"] = lambda text, limit=160: one_line(str(text), limit)
+    environment.filters["prose"] = _prose
+    environment.filters["moment"] = _moment
     environment.filters["dollars"] = lambda amount: amount.rounded()
     return environment
 
 
+def _prose(text: object, limit: int = 300) -> Markup:
+    """One line of words, escaped; what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    parts = _SPAN.split(one_line(str(text), limit))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
+
+
+def _moment(stamp: str) -> str:
+    """`2026-11-23 10:00:00 UTC`, or what is there when it is no time."""
+    try:
+        return datetime.fromisoformat(stamp).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except ValueError:
+        return one_line(stamp, 40)
+
+
 def run_html(report: Report) -> str:
     """Return the page of a run as it stands."""
-    states = {row.subtask.id: row for row in report.subtasks}
     picture = _picture(
         report.plan,
         below={
-            row.subtask.id: f"{row.state.value} · {row.bill.rounded()}"
-            + (f" · {row.verdict.kind.value}" if row.verdict and row.state is State.SUCCEEDED else "")
+            row.subtask.id: " · ".join(
+                part for part in (row.state.value, row.bill.rounded(), _verdict(row)) if part
+            )
             for row in report.subtasks
         },
-        states={name: row.state.value for name, row in states.items()},
+        states={row.subtask.id: row.state.value for row in report.subtasks},
     )
-    total = report.spent + report.held
+    total = total_of(report)
     compared = [("this run", total - report.planning, "own")]
     compared += [(other.name, other.bill, "other") for other in report.counterfactuals]
     return (
@@ -103,13 +146,15 @@ def run_html(report: Report) -> str:
             compared=_bars(compared),
             gantt=_run_gantt(report),
             tiers=_tiers(report.plan.subtasks),
-            rejected=[
-                (row, attempt)
-                for row in report.subtasks
-                for attempt in row.attempts
-                if attempt.refused
-                or (attempt.outcome is not None and attempt.outcome.ended in (Ended.REJECTED, Ended.ERROR))
-            ],
+            rejected=sum(was_rejected(attempt) for row in report.subtasks for attempt in row.attempts),
+            scripted=scripted_words(report.started.scripted),
+            caveat=COMPARED_CAVEAT,
+            steps=next_steps(report),
+            verdicts={row.subtask.id: _verdict(row) for row in report.subtasks},
+            tried_words=tried_words,
+            ended_words=ended_words,
+            why_words=why_words,
+            short_lists=short_lists,
             count={state.value: report.count(state) for state in State},
         )
     )
@@ -129,9 +174,11 @@ def plan_html(
     picture = _picture(
         plan,
         below={
-            name: f"{row.model or 'tool, no model'} · {_likely(row.dollars)}" for name, row in rows.items()
+            name: f"{row.model} · {_likely(row.dollars)}" if row.model else "tool, no model · $0"
+            for name, row in rows.items()
         },
         states={},
+        critical=forecast.critical_path,
     )
     likely = forecast.dollars.likely if forecast.dollars else ZERO
     compared = [("this plan", likely, "own")]
@@ -169,7 +216,7 @@ def plan_html(
             gantt=gantt,
             tiers=_tiers(plan.subtasks),
             remarks=tuple(remarks),
-            scripted=scripted,
+            scripted=scripted_words(scripted),
             critical=set(forecast.critical_path),
         )
     )
@@ -183,7 +230,16 @@ def _tiers(subtasks: Iterable[Subtask]) -> list[str]:
     return list(dict.fromkeys(str(subtask.tag.tier) for subtask in subtasks))
 
 
-def _picture(plan: Plan, *, below: Mapping[str, str], states: Mapping[str, str]) -> Picture | None:
+def _verdict(row: SubtaskRow) -> str:
+    """The verdict that counts; a text has none."""
+    if row.state is not State.SUCCEEDED or row.verdict is None:
+        return ""
+    return "document" if row.subtask.deliverable is Deliverable.DOCUMENT else row.verdict.kind.value
+
+
+def _picture(
+    plan: Plan, *, below: Mapping[str, str], states: Mapping[str, str], critical: Sequence[str] = ()
+) -> Picture | None:
     """The plan's graph, or None when it is too large to be read as a picture."""
     if len(plan.subtasks) > DRAWN_SUBTASKS:
         return None
@@ -192,26 +248,41 @@ def _picture(plan: Plan, *, below: Mapping[str, str], states: Mapping[str, str])
     nodes = []
     for box in drawing.boxes:
         subtask = subtasks[box.id]
-        kind = "tool" if subtask.executor is ExecutorName.TOOL else str(subtask.tag.tier)
+        names = _broken(box.id)
+        top = BOX_HEIGHT // 2 - 9 * len(names) + 4
         nodes.append(
             Node(
                 id=box.id,
                 x=box.x,
                 y=box.y,
-                title=one_line(box.id, 27),
+                title=f"{box.id}: {one_line(subtask.title, 200)}",
+                names=tuple((name, top + 17 * place) for place, name in enumerate(names)),
                 below=one_line(below.get(box.id, ""), 34),
-                tier=kind,
+                below_y=top + 17 * len(names) + 1,
+                tier="tool" if subtask.executor is ExecutorName.TOOL else str(subtask.tag.tier),
                 state=states.get(box.id, "planned"),
             )
         )
+    chain = set(pairwise(critical))
     return Picture(
         width=drawing.width,
         height=drawing.height,
         box_width=BOX_WIDTH,
         box_height=BOX_HEIGHT,
         nodes=tuple(nodes),
-        paths=tuple(line.path for line in drawing.lines),
+        lines=tuple((line.path, (line.source, line.target) in chain) for line in drawing.lines),
+        kinds=tuple(dict.fromkeys(node.tier for node in nodes)),
+        states=tuple(dict.fromkeys(node.state for node in nodes if node.state != "planned")),
     )
+
+
+def _broken(name: str) -> list[str]:
+    """An id on one line, or on two broken at a hyphen, so that all of it fits the box."""
+    if len(name) <= _NAME_CHARACTERS:
+        return [one_line(name, _NAME_CHARACTERS)]
+    hyphen = name.rfind("-", 8, _NAME_CHARACTERS)
+    cut = hyphen + 1 if hyphen > 0 else _NAME_CHARACTERS
+    return [one_line(name[:cut], _NAME_CHARACTERS), one_line(name[cut:], _NAME_CHARACTERS)]
 
 
 def _gauge(spent: Usd, held: Usd, cap: Usd | None) -> dict[str, object] | None:
@@ -244,7 +315,11 @@ def _run_gantt(report: Report) -> list[Bar]:
             start, end = _seconds(attempt.started_at), _seconds(attempt.ended_at)
             if start is not None and end is not None:
                 ended = attempt.outcome.ended if attempt.outcome else None
-                kind = "passed" if ended is Ended.PASSED and not attempt.refused else "rejected"
+                kind = "other"
+                if was_rejected(attempt):
+                    kind = "rejected"
+                elif ended is Ended.PASSED:
+                    kind = "passed"
                 spans.append((attempt.attempt, kind, start, end))
     if not spans:
         return []

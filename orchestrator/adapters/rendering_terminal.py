@@ -78,7 +78,10 @@ def _wrapped(text: str, width: int, *, first: str = "", rest: str = "  ") -> lis
 def _header(report: Report, width: int) -> list[str]:
     started = report.started
     lines = _wrapped(f"Run {started.run}: {one_line(started.plan.goal, 300)}", width)
-    lines += _wrapped(_standing(report), width, first="  ")
+    counts = [f"{report.count(state)} {state.value}" for state in State if report.count(state)]
+    lines += _wrapped(f"{report.standing}; {', '.join(counts)}", width, first="  ")
+    if report.reason:
+        lines += _wrapped(one_line(report.reason, _REASON_CHARACTERS), width, first="  ")
     if started.scripted:
         lines += _wrapped(one_line(scripted_words(started.scripted), 200), width, first="  ")
     sandbox = started.sandbox if started.sandbox not in ("", "none") else "none: checks ran UNSANDBOXED"
@@ -87,12 +90,6 @@ def _header(report: Report, width: int) -> list[str]:
     if report.baseline is not None:
         lines += _wrapped(_baseline(report), width, first="  ")
     return lines
-
-
-def _standing(report: Report) -> str:
-    counts = [f"{report.count(state)} {state.value}" for state in State if report.count(state)]
-    reason = f": {one_line(report.reason, _REASON_CHARACTERS)}" if report.reason else ""
-    return f"{report.standing}{reason}; {', '.join(counts)}"
 
 
 def _baseline(report: Report) -> str:

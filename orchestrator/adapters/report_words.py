@@ -71,7 +71,7 @@ def ended_words(attempt: AttemptRow) -> str:
     if attempt.refused:
         return "not landed"
     ended = outcome.ended.value.replace("_", " ")
-    if outcome.ended is Ended.PASSED and outcome.verdict is not None:
+    if outcome.ended is Ended.PASSED and outcome.verdict is not None and outcome.document is None:
         return f"{ended} ({outcome.verdict.kind.value})"
     return ended
 

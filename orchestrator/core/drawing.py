@@ -1,14 +1,21 @@
-"""A plan's graph laid out in layers, left to right: boxes and the lines between them, in abstract pixels."""
+"""A plan's graph laid out in layers, left to right: boxes and the lines between them, in abstract pixels.
+
+A line that passes a layer gets a place of its own there, so that it runs beside the boxes and not beneath them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-BOX_WIDTH, BOX_HEIGHT = 232, 52
-GAP_ACROSS, GAP_DOWN = 64, 22
+BOX_WIDTH, BOX_HEIGHT = 232, 62
+GAP_ACROSS, GAP_DOWN = 56, 18
+PASS_HEIGHT = 10
 MARGIN = 12
 SWEEPS = 4
+# Beyond it lines run straight: nobody can follow them, and long lines over many layers are quadratic.
+MAX_PASSES = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,30 +47,45 @@ class Drawing:
 def draw(needs: Mapping[str, Sequence[str]]) -> Drawing:
     """Lay out an acyclic graph: `needs` names what each node depends on. Needs outside the graph are left out."""
     inside = {name: [other for other in others if other in needs] for name, others in needs.items()}
-    layers = _ordered(_layers(inside), inside)
-    tallest = max((len(layer) for layer in layers), default=0)
-    height = tallest * (BOX_HEIGHT + GAP_DOWN) - GAP_DOWN + 2 * MARGIN if tallest else 2 * MARGIN
-    places: dict[str, Box] = {}
+    depth = _depths(inside)
+    routes = _routes(inside, depth)
+    linked: dict[_Node, list[_Node]] = {name: [] for name in inside}
+    for route in routes:
+        for before, after in pairwise(route):
+            linked.setdefault(after, []).append(before)
+    layers: list[list[_Node]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+    for node in linked:
+        layers[depth[node] if isinstance(node, str) else node.layer].append(node)
+    _sort(layers, linked)
+    height = max((_height(layer) for layer in layers), default=0) + 2 * MARGIN
+    corners: dict[_Node, tuple[int, int]] = {}
     for column, layer in enumerate(layers):
-        used = len(layer) * (BOX_HEIGHT + GAP_DOWN) - GAP_DOWN
-        top = MARGIN + (height - 2 * MARGIN - used) // 2
-        for row, name in enumerate(layer):
-            places[name] = Box(
-                id=name,
-                x=MARGIN + column * (BOX_WIDTH + GAP_ACROSS),
-                y=top + row * (BOX_HEIGHT + GAP_DOWN),
-            )
+        y = (height - _height(layer)) // 2
+        for node in layer:
+            corners[node] = (MARGIN + column * (BOX_WIDTH + GAP_ACROSS), y)
+            y += _size(node) + GAP_DOWN
+    boxes = [Box(id=name, x=corners[name][0], y=corners[name][1]) for name in depth]
     lines = [
-        Line(source=other, target=name, path=_curve(places[other], places[name]))
-        for name, others in inside.items()
-        for other in others
+        Line(source=str(route[0]), target=str(route[-1]), path=_path(route, corners)) for route in routes
     ]
     width = len(layers) * (BOX_WIDTH + GAP_ACROSS) - GAP_ACROSS + 2 * MARGIN if layers else 2 * MARGIN
-    return Drawing(width=width, height=height, boxes=tuple(places.values()), lines=tuple(lines))
+    return Drawing(width=width, height=height, boxes=tuple(boxes), lines=tuple(lines))
 
 
-def _layers(needs: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Every node one layer right of the last of its needs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pass:
+    """Where the line from `source` to `target` goes through a layer that is neither's."""
+
+    source: str
+    target: str
+    layer: int
+
+
+_Node = str | _Pass
+
+
+def _depths(needs: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """The layer of each node: one right of the last of its needs."""
     depth: dict[str, int] = {}
     pending = {name: len(others) for name, others in needs.items()}
     users: dict[str, list[str]] = {name: [] for name in needs}
@@ -77,36 +99,65 @@ def _layers(needs: Mapping[str, Sequence[str]]) -> list[list[str]]:
             pending[user] -= 1
             if pending[user] == 0:
                 ready.append(user)
-    layers: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
-    for name, layer in depth.items():
-        layers[layer].append(name)
-    return layers
+    return depth
 
 
-def _ordered(layers: list[list[str]], needs: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Reorder each layer by the middle of its neighbours, there and back, so that few lines cross."""
-    users: dict[str, list[str]] = {name: [] for name in needs}
-    for name, others in needs.items():
+def _routes(needs: Mapping[str, Sequence[str]], depth: Mapping[str, int]) -> list[list[_Node]]:
+    """Each line as what it goes through, from the node it starts at to the one it ends at."""
+    routes: list[list[_Node]] = []
+    passes = 0
+    for name in depth:
+        for other in dict.fromkeys(needs[name]):
+            between = range(depth[other] + 1, depth[name])
+            passes += len(between)
+            through = (
+                [_Pass(source=other, target=name, layer=layer) for layer in between]
+                if passes <= MAX_PASSES
+                else []
+            )
+            routes.append([other, *through, name])
+    return routes
+
+
+def _sort(layers: list[list[_Node]], before: Mapping[_Node, Sequence[_Node]]) -> None:
+    """Order each layer by the middle of its neighbours, there and back, so that few lines cross."""
+    after: dict[_Node, list[_Node]] = {node: [] for node in before}
+    for node, others in before.items():
         for other in others:
-            users[other].append(name)
+            after[other].append(node)
     for sweep in range(SWEEPS):
-        forward = sweep % 2 == 0
-        neighbours = needs if forward else users
-        rank = {name: row / max(1, len(layer)) for layer in layers for row, name in enumerate(layer)}
-        for layer in layers if forward else reversed(layers):
-            middles = {
-                name: sum(rank[other] for other in neighbours[name]) / len(neighbours[name])
-                if neighbours[name]
-                else rank[name]
-                for name in layer
+        neighbours = after if sweep % 2 else before
+        rank = {node: place / max(1, len(layer)) for layer in layers for place, node in enumerate(layer)}
+        for layer in reversed(layers) if sweep % 2 else layers:
+            middle = {
+                node: sum(rank[other] for other in neighbours[node]) / len(neighbours[node])
+                if neighbours[node]
+                else rank[node]
+                for node in layer
             }
-            layer.sort(key=lambda name, middles=middles: middles[name])  # type: ignore[misc]
-            rank.update({name: row / max(1, len(layer)) for row, name in enumerate(layer)})
-    return layers
+            layer.sort(key=middle.__getitem__)
+            rank.update({node: place / max(1, len(layer)) for place, node in enumerate(layer)})
 
 
-def _curve(source: Box, target: Box) -> str:
-    x1, y1 = source.x + BOX_WIDTH, source.y + BOX_HEIGHT // 2
-    x2, y2 = target.x, target.y + BOX_HEIGHT // 2
-    bend = max(24, (x2 - x1) // 2)
-    return f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"
+def _size(node: _Node) -> int:
+    return BOX_HEIGHT if isinstance(node, str) else PASS_HEIGHT
+
+
+def _height(layer: Sequence[_Node]) -> int:
+    return sum(map(_size, layer)) + GAP_DOWN * (len(layer) - 1)
+
+
+def _path(route: Sequence[_Node], corners: Mapping[_Node, tuple[int, int]]) -> str:
+    x, y = corners[route[0]]
+    x, y = x + BOX_WIDTH, y + BOX_HEIGHT // 2
+    path = f"M{x} {y}"
+    for node in route[1:]:
+        next_x, corner_y = corners[node]
+        next_y = corner_y + _size(node) // 2
+        bend = max(24, (next_x - x) // 2)
+        path += f"C{x + bend} {y} {next_x - bend} {next_y} {next_x} {next_y}"
+        x, y = next_x, next_y
+        if not isinstance(node, str):
+            x += BOX_WIDTH
+            path += f"H{x}"
+    return path
