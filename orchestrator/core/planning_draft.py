@@ -180,6 +180,12 @@ class Draft:
         for key in ("title", "instructions", "category", "group", "deliverable", "executor", "evidence"):
             if subtask.get(key, "") is None:
                 subtask.pop(key)
+        if subtask.get("tool") in ("", "none"):
+            # What a schema makes models write where they mean nothing.
+            subtask.pop("tool")
+        if subtask.get("deliverable") == "document" and "touches" not in subtask:
+            # A text changes no file, so it need not run alone.
+            subtask["touches"] = []
         if isinstance(subtask.get("title"), str):
             subtask["title"] = " ".join(subtask["title"].split())
         if "checks" in subtask:

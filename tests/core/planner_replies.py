@@ -120,6 +120,8 @@ ODD = [
     ),
     Odd("no estimate", plan(without("estimate"))),
     Odd("no category but signal words", plan(without("category"))),
+    Odd("an empty tool", plan(changed(executor="edit", tool=""))),
+    Odd("a document without files", plan({**without("touches", "checks"), "deliverable": "document"})),
     Odd("an unknown harmless key", plan(changed(priority="high"))),
     Odd("half a surrogate pair", WHOLE.replace("Fix the parser", "Fix \\ud83d the parser")),
     Odd(

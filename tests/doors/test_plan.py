@@ -179,7 +179,6 @@ def test_a_plan_file_is_checked_with_every_problem_on_a_line(repository: Path, s
         (b"\xff\xfe", 5),
         (b"[" * 200_000, 5),
         (b'{"schema": "orchestrator.plan"', 5),
-        (b'{"tasks": []}', 5),
     ],
 )
 def test_what_is_no_plan_is_refused_in_a_line(repository: Path, said: Said, data: bytes, code: int):
