@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,8 +55,10 @@ def plan_of(home: Home, tasks: TaskList, path: Path, *, limit: int | None = None
     draft = draft_of(tasks, source=source, limit=limit, complexity=_complexity(path, tasks))
     if tasks.format != "spec-kit" and home.repository is not None:
         _infer(home, tasks, draft["subtasks"])
+    # Not the draft's business: a model that drafts must not say which boxes its work ticks.
+    sources = {plain["id"]: plain.pop("source") for plain in draft["subtasks"]}
     about = "" if tasks.title.casefold() in ("", "spec tasks", "tasks") else f": {tasks.title}"
-    return compile_plan(
+    plan = compile_plan(
         draft,
         goal=f"Carry out {source}{about}",
         standard=home.standard,
@@ -67,6 +70,8 @@ def plan_of(home: Home, tasks: TaskList, path: Path, *, limit: int | None = None
             prices=home.settings.prices_digest,
         ),
     )
+    subtasks = tuple(replace(subtask, source=sources[subtask.id]) for subtask in plan.subtasks)
+    return replace(plan, subtasks=subtasks)
 
 
 def draw_tasks(

@@ -77,8 +77,11 @@ def everything(shared_data: Path) -> list[tuple[str, bytes, str | None]]:
 
 
 def compiled(tasks: TaskList) -> Plan:
+    draft = draft_of(tasks, source="tasks.md")
+    for plain in draft["subtasks"]:
+        assert plain.pop("source").startswith("tasks.md#")
     return compile_plan(
-        draft_of(tasks, source="tasks.md"),
+        draft,
         goal="carry out tasks.md",
         standard=load_standard(repository=None, environ={}),
         made_from=Provenance(planner=f"import:{tasks.format}", commit="0" * 40),

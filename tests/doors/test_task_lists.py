@@ -1,0 +1,62 @@
+"""Task lists from the command line: run as they are, ticked in the commit that does the work, and out again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.doors.task_project import SPEC, TASKS, Project
+
+NAME = f".agent-os/specs/{SPEC}/tasks.md"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_a_task_file_runs_and_its_boxes_are_ticked_by_the_commits_that_did_them(project: Project):
+    said = project.run("run", NAME, "--yes", "--budget", "0.5", "--write-status", code=1)
+    run = next(word for word in said.split() if word.count("-") == 2 and word[:8].isdigit()).strip(":,.")
+    commits = project.git("log", "--format=%s", "--name-only", f"main..orchestrator/{run}").split("\n\n")
+    assert len(project.git("log", "--format=%H", f"main..orchestrator/{run}").split()) == 2, commits
+    done = TASKS.replace("[ ] 2", "[x] 2")
+    assert project.git("show", f"orchestrator/{run}:{NAME}") == done
+    first = project.git("log", "--reverse", "--format=%H", f"main..orchestrator/{run}").split()[0]
+    assert project.git("show", f"{first}:{NAME}") == TASKS.replace("[ ] 2.1", "[x] 2.1")
+    # The user asked for it: the file in the checkout says what failed, too.
+    live = project.tasks.read_text()
+    assert "Blocking issue" in live and "[x] 2.2" in live and "[ ] 3.1" in live
+    project.git("checkout", "-q", "--", ".")
+    project.run("accept", run)
+    assert project.tasks.read_text() == done
+    assert (project.root / "shout.py").exists()
+
+
+def test_import_names_files_and_order_and_export_gives_the_file_back(project: Project):
+    project.run("import", NAME, "--out", "plan.json")
+    plan = json.loads((project.root / "plan.json").read_text())
+    assert [subtask["id"] for subtask in plan["subtasks"]] == ["2-1", "2-2", "3-1"]
+    assert plan["subtasks"][1]["source"] == f"{NAME}#2.2,2.3"
+    project.run("export", "plan.json", "--out", "same.md")
+    assert (project.root / "same.md").read_text() == TASKS
+    project.run("export", "plan.json", "--out", "done.md", "--done", "2-1,2-2")
+    assert (project.root / "done.md").read_text() == TASKS.replace("[ ] 2", "[x] 2")
+    assert "exists" in project.run("export", "plan.json", "--out", "done.md", code=2)
+    for format, name in (("task-master", "tasks.json"), ("spec-kit", "kit.md"), ("agent-os", "own.md")):
+        project.run("export", "plan.json", "--format", format, "--out", name)
+        project.run("import", name, "--out", f"{name}.plan")
+        again = json.loads((project.root / f"{name}.plan").read_text())
+        if format != "agent-os":
+            edges = [[len(subtask.get("depends_on", ()))] for subtask in plan["subtasks"]]
+            assert [[len(subtask.get("depends_on", ()))] for subtask in again["subtasks"]] == edges
+
+
+def test_plan_takes_a_task_file_and_a_limit_and_says_what_is_wrong_with_others(project: Project):
+    said = project.run("plan", NAME, "--limit", "1", "--json")
+    assert said.count('"title"') >= 1 and "Shout it" not in said
+    assert "--tag" in project.run("plan", NAME, "--tag", "x", code=2)
+    project.tasks.write_text(TASKS.replace("[ ]", "[x]"))
+    assert "nothing is open" in project.run("plan", NAME, code=None)
