@@ -8,6 +8,7 @@ at the place where the journal has them.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -137,10 +138,17 @@ class Runner:
 
     def replay(self, events: Iterable[Event]) -> None:
         """Take in what the journal holds already; before `run`."""
-        for event in events:
-            self._seen += 1
-            self._lessons.take_in(event)
-            self.dispatch.handle(event)
+        # All of it stays, so looking for garbage meanwhile only costs time.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            for event in events:
+                self._seen += 1
+                self._lessons.take_in(event)
+                self.dispatch.handle(event)
+        finally:
+            if collecting:
+                gc.enable()
 
     def interrupt(self, reason: str, exit_code: int) -> None:
         """End now and leave the run resumable: what runs is cut off and delivered again by `resume`."""

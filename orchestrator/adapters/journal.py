@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -129,14 +128,11 @@ class Store:
         Returns the number of the run's last event, counted from 1: more than expected when another process
         wrote in between. None when there was nothing to write.
         """
-        from orchestrator.core.events import to_record
+        from orchestrator.core.events import to_text
 
         if not events:
             return None
-        records = [
-            (name, json.dumps(plain, separators=(",", ":"), allow_nan=False))
-            for name, plain in map(to_record, events)
-        ]
+        records = [to_text(event) for event in events]
         at = self._clock.now()
         return await self._do(lambda books: books.append(run, at, records), durable=durable)
 

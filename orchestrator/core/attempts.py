@@ -45,6 +45,8 @@ class Attempts:
         self._escalation = escalation
         self.board = Board(subtasks, limits=limits, escalation=escalation, lineup=lineup)
         self.short_of_money = False
+        # The event was a start that had been commanded: it sets nothing free.
+        self._as_expected = False
         # Attempts that ended with a bill: a refusal for want of room from before then is worth another try.
         self._settled = 0
 
@@ -63,6 +65,7 @@ class Attempts:
             return
         if node.phase is Phase.STARTING:
             self.board.move(node, Phase.RUNNING)
+            self._as_expected = node.wish is None and event.model == node.model
         if event.model != node.model:
             # A band may have put it on another model than its rung.
             self.board.ready.take_model(event.model)
@@ -214,6 +217,8 @@ class Attempts:
 
     def _take_starts_back(self) -> None:
         """Make every attempt that was only commanded a ready subtask again, as the journal knows it."""
+        if not self.board.count[Phase.STARTING]:
+            return
         for node in self.board.in_phase(Phase.STARTING):
             self.board.ready.give_back_slot(node.model)
             self.board.ready.give_back_files(node.place)

@@ -132,7 +132,8 @@ class Board:
 
     @property
     def active(self) -> int:
-        return self.count[Phase.STARTING] + self.count[Phase.RUNNING] + self.count[Phase.LANDING]
+        count = self.count
+        return count[Phase.STARTING] + count[Phase.RUNNING] + count[Phase.LANDING]
 
     def state(self, node: Node) -> State:
         return STATE_OF[node.phase]
@@ -147,15 +148,14 @@ class Board:
 
     def move(self, node: Node, phase: Phase, detail: str = "") -> None:
         """Put a subtask into another phase; what it held or where it queued is the caller's business."""
-        self.count[node.phase] -= 1
+        before = node.phase
+        self.count[before] -= 1
         self.count[phase] += 1
-        if phase >= Phase.SUCCEEDED > node.phase:
-            self.seconds_left -= self.seconds[node.place]
-        elif node.phase >= Phase.SUCCEEDED > phase:
-            self.seconds_left += self.seconds[node.place]
         node.phase = phase
         node.detail = detail
-        if phase >= Phase.SUCCEEDED or phase == Phase.ASIDE or Phase.HELD <= phase <= Phase.NO_MODEL:
+        if before.final is not phase.final:
+            self.seconds_left += self.seconds[node.place] * (-1 if phase.final else 1)
+        if phase.kept_from_starting:
             self.ready.wait_no_more_for(node.place)
 
     def admit(self, node: Node) -> None:

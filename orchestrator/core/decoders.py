@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
 from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
 from orchestrator.core.domain import AttemptId
 from orchestrator.core.money import Usd
+
+REMEMBERED = 4096
 
 Decoder = Callable[[Any], Any]
 
@@ -159,31 +161,44 @@ def _mapping(key_kind: Any, item_kind: Any) -> Decoder:
 
 def _dataclass(kind: Any) -> Decoder:
     hints = get_type_hints(kind)
+    names = frozenset(field.name for field in fields(kind) if field.init)
     # A field that leads back to its own class is looked up when it is met.
     found: dict[str, Decoder] = {}
-    names = frozenset(field.name for field in fields(kind) if field.init)
-    required = frozenset(
-        field.name
-        for field in fields(kind)
-        if field.init and field.default is MISSING and field.default_factory is MISSING
-    )
 
     def decode(plain: Any) -> Any:
         if type(plain) is not dict:
             raise Mismatch
         try:
-            values = {name: found[name](value) for name, value in plain.items()}
+            return kind(**{name: found[name](value) for name, value in plain.items()})
         except KeyError:
-            for name in names - found.keys():
-                found[name] = decoder(hints[name])
-            if not names.issuperset(plain):
+            if found or not names.issuperset(plain):
                 raise Mismatch from None
-            values = {name: found[name](value) for name, value in plain.items()}
-        if not required <= values.keys():
-            raise Mismatch
-        try:
-            return kind(**values)
-        except ValueError:
+            for name in names:
+                found[name] = decoder(hints[name])
+            return decode(plain)
+        except (TypeError, ValueError):
+            # A field is missing, or its class refuses the value.
             raise Mismatch from None
 
-    return decode
+    values = [hints[name] for name in names]
+    return _remembered(decode) if values and all(value is int for value in values) else decode
+
+
+def _remembered(decode: Decoder) -> Decoder:
+    """For small values of numbers alone: a plan repeats the same ranges thousands of times."""
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def recall(plain: Any) -> Any:
+        if type(plain) is not dict:
+            raise Mismatch
+        # The types belong to the key: 1, 1.0 and True are equal, and only one of them is a number of tokens.
+        key = (*plain.items(), *map(type, plain.values()))
+        try:
+            return known[key]
+        except (KeyError, TypeError):
+            value = decode(plain)
+            if len(known) < REMEMBERED:
+                known[key] = value
+            return value
+
+    return recall

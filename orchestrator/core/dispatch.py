@@ -127,13 +127,15 @@ class Dispatch(Attempts):
     def handle(self, event: ev.Event) -> list[ev.Command]:
         """Take in one event; return what is to be done now, in order. Nothing is started before `begin`."""
         commands: list[ev.Command] = []
-        handler = self._handlers.get(type(event))
+        kind = type(event)
+        handler = self._handlers.get(kind)
         if handler is None:
             return commands
-        if type(event) not in _OF_ATTEMPTS:
+        if kind not in _OF_ATTEMPTS:
             self._take_starts_back()
+        self._as_expected = False
         handler(event, commands)
-        return self._go(commands) if self._begun else commands
+        return self._go(commands) if self._begun and not self._as_expected else commands
 
     def begin(self) -> list[ev.Command]:
         """Start what can start. To be called once, after the events that are there already."""

@@ -5,13 +5,18 @@ A journal is written while attempts wait for it, and read whole by `resume`; mos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from orchestrator.core.domain import AttemptId
 from orchestrator.core.money import Usd
+
+# From so many items on, a tuple is written item by item.
+LONG = 200
 
 Encoder = Callable[[Any], Any]
 
@@ -19,6 +24,39 @@ Encoder = Callable[[Any], Any]
 def compact(value: Any) -> Any:
     """Return `value` as plain data; `core.serial.decode` reads it back to an equal value."""
     return (_ENCODERS.get(type(value)) or _encoder(type(value)))(value)
+
+
+def compact_text(value: Any) -> str:
+    """Return `compact(value)` as JSON text. A large plan in it is never held as plain data as a whole."""
+    return "".join(_pieces(value))
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    if type(value) is tuple and len(value) >= LONG:
+        yield "["
+        for place, item in enumerate(value):
+            yield ("," if place else "") + _text(compact(item))
+        yield "]"
+    elif _holds_much(value):
+        yield "{"
+        for place, (name, item) in enumerate(_said(value)):
+            yield ("," if place else "") + _text(name) + ":"
+            yield from _pieces(item)
+        yield "}"
+    else:
+        yield _text(compact(value))
+
+
+def _holds_much(value: Any) -> bool:
+    """Whether a dataclass holds a long tuple, itself or in a dataclass of its own."""
+    if not is_dataclass(value):
+        return False
+    items = [getattr(value, field.name) for field in fields(value)]
+    return any((type(item) is tuple and len(item) >= LONG) or _holds_much(item) for item in items)
+
+
+def _text(plain: Any) -> str:
+    return json.dumps(plain, separators=(",", ":"), allow_nan=False)
 
 
 def _as_it_is(value: Any) -> Any:
@@ -72,20 +110,25 @@ def _encoder(kind: type) -> Encoder:
 
 
 def _dataclass(kind: Any) -> Encoder:
-    defaults = [
+    def encode(value: Any) -> dict[str, Any]:
+        return {name: compact(item) for name, item in _said(value)}
+
+    return encode
+
+
+def _said(value: Any) -> Iterator[tuple[str, Any]]:
+    """The fields of a dataclass that say something, with their values."""
+    for name, default in _defaults(type(value)):
+        item = getattr(value, name)
+        # Equal is not enough: 1, 1.0 and True are different values on paper.
+        if item is not default and (type(item) is not type(default) or item != default):
+            yield name, item
+
+
+@cache
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple(
         (field.name, field.default if field.default_factory is MISSING else field.default_factory())
         for field in fields(kind)
         if field.init
-    ]
-
-    def encode(value: Any) -> dict[str, Any]:
-        plain = {}
-        for name, default in defaults:
-            item = getattr(value, name)
-            # Equal is not enough: 1, 1.0 and True are different values on paper.
-            if item is default or (type(item) is type(default) and item == default):
-                continue
-            plain[name] = compact(item)
-        return plain
-
-    return encode
+    )

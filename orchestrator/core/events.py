@@ -16,7 +16,7 @@ from orchestrator.core.domain import (
     Verdict,
     WaitingFor,
 )
-from orchestrator.core.encoders import compact
+from orchestrator.core.encoders import compact, compact_text
 from orchestrator.core.money import Usd
 from orchestrator.core.serial import Undecodable, decode
 
@@ -248,6 +248,11 @@ _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in Event.__args__}
 def to_record(event: Event) -> tuple[str, Any]:
     """Return the event's name and its plain data, as the journal stores them: fields at their default are left out."""
     return type(event).__name__, compact(event)
+
+
+def to_text(event: Event) -> tuple[str, str]:
+    """Return the event's name and its plain data as JSON text."""
+    return type(event).__name__, compact_text(event)
 
 
 def from_record(name: str, plain: object) -> Event:

@@ -55,14 +55,16 @@ class Lessons:
         return (*(self._feedback[attempt] for attempt in after if attempt in self._feedback), *said)
 
     def dependencies(self, subtasks: Iterable[Subtask]) -> tuple[DependencyResult, ...]:
-        """What the subtasks a new attempt depends on have left behind."""
+        """What the subtasks a new attempt depends on have left behind, where they left something."""
         return tuple(
-            DependencyResult(
-                subtask=subtask.id,
-                title=subtask.title,
-                files_changed=result.files_changed if result else (),
-                document=result.document if result else None,
-            )
-            for subtask in subtasks
-            for result in (self._results.get(subtask.id),)
+            [
+                DependencyResult(
+                    subtask=subtask.id,
+                    title=subtask.title,
+                    files_changed=result.files_changed,
+                    document=result.document,
+                )
+                for subtask in subtasks
+                if (result := self._results.get(subtask.id)) is not None
+            ]
         )

@@ -27,13 +27,15 @@ class Phase(IntEnum):
     CANCELLED = 12
     SKIPPED = 13
 
-    @property
-    def final(self) -> bool:
-        return self >= Phase.SUCCEEDED
+    final: bool
+    active: bool
+    kept_from_starting: bool
 
-    @property
-    def active(self) -> bool:
-        return Phase.STARTING <= self <= Phase.LANDING
+    def __init__(self, value: int) -> None:
+        # Asked on every move of every subtask, so they are attributes and not computed.
+        self.final = value >= 9
+        self.active = 6 <= value <= 8
+        self.kept_from_starting = self.final or value in (1, 3, 4, 5)
 
 
 STATE_OF = (

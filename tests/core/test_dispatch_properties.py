@@ -281,8 +281,7 @@ def test_whatever_happens_the_run_says_what_it_waits_for_and_can_be_finished(see
         elif not machine.answer(chance, ENDINGS):
             assert machine.dispatch.run_state is not RunState.RUNNING
             waiting = [machine.dispatch.waiting(name) for name in machine.dispatch.states()]
-            if machine.dispatch.resting is not None:
-                assert isinstance(machine.dispatch.resting, Finish) is not any(waiting)
+            assert not (isinstance(machine.dispatch.resting, Finish) and any(waiting))
             if machine.dispatch.run_state is RunState.PAUSED:
                 machine.feed(RunResumed())
         if not machine.open_starts:

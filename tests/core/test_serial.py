@@ -30,6 +30,7 @@ from orchestrator.core.events import (
     SelectionChanged,
     from_record,
     to_record,
+    to_text,
 )
 from orchestrator.core.money import Usage, Usd
 from orchestrator.core.serial import Undecodable, decode, encode
@@ -92,8 +93,22 @@ def test_what_the_journal_stores_reads_back_equal(event: Event):
 
 
 @given(events)
+def test_the_text_is_the_record(event: Event):
+    name, plain = to_record(event)
+    assert to_text(event) == (name, json.dumps(plain, separators=(",", ":")))
+
+
+@given(events)
 def test_the_full_form_reads_back_equal_too(event: Event):
     assert decode(type(event), json.loads(json.dumps(encode(event)))) == event
+
+
+def test_a_large_plan_is_written_piece_by_piece_to_the_same_text():
+    large = plan(*[subtask(f"s{number}", touches=None) for number in range(500)])
+    for event in (PlanReplaced(plan=large, reason="x"), PlanReplaced(plan=A_PLAN, reason="x")):
+        name, text = to_text(event)
+        assert json.loads(text) == compact(event)
+        assert from_record(name, json.loads(text)) == event
 
 
 def test_fields_at_their_default_take_no_room():
