@@ -14,14 +14,11 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from orchestrator.adapters.changes import Changes, restore
 from orchestrator.adapters.checks import ProjectChecker
@@ -61,7 +58,9 @@ class Row:
 async def look_at(source: str, place: Path, seconds: float) -> Row:
     name = "/".join(Path(source).resolve().parts[-2:]).removesuffix("/repo")
     clone = place / "clone"
-    subprocess.run(["git", "clone", "-q", source, str(clone)], check=True, capture_output=True)
+    await asyncio.to_thread(
+        subprocess.run, ["git", "clone", "-q", source, str(clone)], check=True, capture_output=True
+    )
     (place / "state").mkdir()
     environ = dict(os.environ) | {"ORCHESTRATOR_CACHE": str(place / "cache")}
     repository = Repository.open(clone, environ)

@@ -47,16 +47,24 @@ class AttemptRuns:
         await self._stack.aclose()
 
     async def again(
-        self, *, ids: Iterable[str] = (), files: Iterable[str] = (), where: Counterpart | None = None
+        self,
+        *,
+        ids: Iterable[str] = (),
+        files: Iterable[str] = (),
+        where: Counterpart | None = None,
+        times: int = 1,
     ) -> dict[str, Status]:
-        """Run these tests once more, each in its own suite; what a runner cannot select runs as a whole."""
+        """Run these tests once more, each in its own suite; what a runner cannot select runs as a whole.
+
+        With `times` each runs so often where the runner can do that, and has failed when one of them failed.
+        """
         wanted, places = tuple(ids), tuple(files)
         found: dict[str, Status] = {}
         for place, run in enumerate(self.runs):
             own = tuple(name for name in wanted if self._belongs(name, run))
             here = tuple(path for path in places if self._holds(path, run))
             if own or here:
-                found |= (await self._run(place, where, Selection(ids=own, files=here))).statuses
+                found |= (await self._run(place, where, Selection(ids=own, files=here, times=times))).statuses
         return found
 
     async def _run(self, place: int, where: Counterpart | None, selection: Selection | None) -> SuiteRun:

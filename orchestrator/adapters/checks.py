@@ -17,7 +17,7 @@ from orchestrator.adapters.preparation_recipe import CannotPrepare
 from orchestrator.adapters.project_commands import ProjectCommands, project_commands
 from orchestrator.adapters.sandbox import Sandbox
 from orchestrator.adapters.state import cache_directory, digest
-from orchestrator.adapters.static_checks import faults, tests_weakened
+from orchestrator.adapters.static_checks import doubts, faults, tests_weakened
 from orchestrator.adapters.suites import Runner
 from orchestrator.adapters.verification import Verification
 from orchestrator.adapters.workspaces import GitWorkspaces
@@ -163,9 +163,9 @@ class ProjectChecker:
         changes = await changes_of(self.workspaces, worktree)
         problems = faults(changes, purpose)
         weaker, moved = tests_weakened(changes)
-        caveats: tuple[str, ...] = ()
+        caveats = doubts(changes)
         if purpose is Purpose.TESTS:
-            caveats = tuple(str(problem) for problem in weaker)
+            caveats += tuple(str(problem) for problem in weaker)
         else:
             problems += weaker
         if problems:

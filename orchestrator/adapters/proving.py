@@ -14,6 +14,8 @@ from orchestrator.core.mutants import modules_used, names_used, python_mutants, 
 from orchestrator.core.verdicts import Evidence, Mutants, Purpose, Status
 
 STABILITY_RUNS = 2
+# Within one process, where a runner can repeat tests.
+REPEATS = 4
 MOST_MUTANTS = 8
 ENOUGH_KILLED = 2
 MUTANT_SECONDS = 60.0
@@ -74,13 +76,13 @@ class Proving:
         watched -= set(self.runs.baseline.flaky)
         unstable: set[str] = set()
         for _ in range(STABILITY_RUNS if watched else 0):
-            again = await self.runs.again(ids=watched)
+            again = await self.runs.again(ids=watched, times=REPEATS)
             unstable |= {name for name in watched if again.get(name) is Status.FAILED}
         old = unstable - set(names)
         if old:
             # Once without the change tells a test that was never steady from one that is not any more.
             for _ in range(STABILITY_RUNS + 1):
-                there = await self.runs.again(ids=old, where=await self.runs.base())
+                there = await self.runs.again(ids=old, where=await self.runs.base(), times=REPEATS)
                 unstable -= {name for name in old if there.get(name) is Status.FAILED}
         return replace(evidence, unstable=(*evidence.unstable, *sorted(unstable)))
 

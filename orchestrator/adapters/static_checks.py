@@ -28,8 +28,13 @@ def faults(changes: Changes, purpose: Purpose) -> tuple[Problem, ...]:
     found = [*_unreadable(changes)]
     if purpose is not Purpose.STYLE:
         found += _without_substance(changes)
-        found += _shortcuts(changes)
+        found += [problem for problem, certain in _shortcuts(changes) if certain]
     return tuple(found)
+
+
+def doubts(changes: Changes) -> tuple[str, ...]:
+    """What looks like an answer made for the tests; it keeps a verdict from being `proved`."""
+    return tuple(str(problem) for problem, certain in _shortcuts(changes) if not certain)
 
 
 def tests_weakened(changes: Changes) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
@@ -68,13 +73,13 @@ def _without_substance(changes: Changes) -> Iterator[Problem]:
         yield Problem(where=where, what=what)
 
 
-def _shortcuts(changes: Changes) -> Iterator[Problem]:
+def _shortcuts(changes: Changes) -> Iterator[tuple[Problem, bool]]:
     tests = [text for path in changes.tests if (text := changes.texts(path)[1]) is not None]
     for path in changes.sources:
         before, after = changes.texts(path)
         if after is not None:
-            for line, what in shortcuts(path, before or "", after, tests):
-                yield Problem(where=f"{path}:{line}", what=what)
+            for found in shortcuts(path, before or "", after, tests):
+                yield Problem(where=f"{path}:{found.line}", what=found.what), found.certain
 
 
 def _python(text: str) -> tuple[int, str] | None:

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -46,10 +46,11 @@ class Suite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which tests to run: these ids, and all tests of these files."""
+    """Which tests to run: these ids, and all tests of these files; `times` over where the runner can repeat."""
 
     ids: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,9 +216,7 @@ def _command(suite: Suite, report: Path, selection: Selection | None, worktree: 
             )
         case Runner.UNITTEST:
             shutil.copyfile(_UNITTEST_REPORT, report / "unittest_report.py")
-            chosen = (
-                None if selection is None else {"ids": list(selection.ids), "files": list(selection.files)}
-            )
+            chosen = None if selection is None else asdict(selection)
             (report / "selection.json").write_text(json.dumps(chosen))
             index = words.index("unittest")
             return _Command(

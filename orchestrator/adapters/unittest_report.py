@@ -6,6 +6,7 @@ SELECTION is a JSON file with the ids and files of the tests to run, `null` for 
 3.6 and later only.
 """
 
+import copy
 import json
 import sys
 import time
@@ -101,9 +102,9 @@ class Loader(unittest.TestLoader):
         if SELECTION is None:
             return suite
         ids, files = set(SELECTION["ids"]), set(SELECTION["files"])
-        return self.suiteClass(
-            [test for test in flat(suite) if name_of(test) in ids or file_of(test) in files]
-        )
+        chosen = [test for test in flat(suite) if name_of(test) in ids or file_of(test) in files]
+        # Each needs an instance of its own for every run: what one run leaves in it is no part of the next.
+        return self.suiteClass([copy.copy(test) for _ in range(SELECTION["times"]) for test in chosen])
 
 
 if __name__ == "__main__":

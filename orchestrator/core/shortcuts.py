@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 _SNIFFS = re.compile(
     r"PYTEST_CURRENT_TEST|PYTEST_VERSION|[\"'](?:pytest|_pytest|unittest|nose)[\"']\s+(?:not\s+)?in\s+sys\.modules"
@@ -14,12 +15,21 @@ _SNIFFS = re.compile(
 )
 
 
-def shortcuts(path: str, before: str, after: str, tests: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yield (line, what) for each shortcut that `after` has and `before` had not; `tests` are test files' texts."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortcut:
+    """`certain` ones are faults; of the others one can only say that they look like it."""
+
+    line: int
+    what: str
+    certain: bool = True
+
+
+def shortcuts(path: str, before: str, after: str, tests: Iterable[str]) -> Iterator[Shortcut]:
+    """Yield each shortcut that `after` has and `before` had not; `tests` are the texts of test files."""
     had = set(before.splitlines())
     for number, text in enumerate(after.splitlines(), 1):
         if text not in had and _SNIFFS.search(text):
-            yield number, f"asks whether it is being tested: {text.strip()[:80]}"
+            yield Shortcut(line=number, what=f"asks whether it is being tested: {text.strip()[:80]}")
     if not path.endswith(".py"):
         return
     old, new = _tree(before), _tree(after)
@@ -29,7 +39,12 @@ def shortcuts(path: str, before: str, after: str, tests: Iterable[str]) -> Itera
     known = {ast.dump(node) for node in ast.walk(old)}
     for line, shown, asked, given in _special_cases(new, known):
         if any(asked <= example and given <= example for example in examples):
-            yield line, f"answers an example of the tests: {shown}"
+            yield Shortcut(line=line, what=f"answers an example of the tests: {shown}")
+    inputs = frozenset[str]().union(*examples)
+    for line, shown, text in _recognised(new, known):
+        if text in inputs:
+            what = f"recognises an example of the tests: {shown}"
+            yield Shortcut(line=line, what=what, certain=len(text) > LONG_INPUT)
 
 
 def _tree(text: str) -> ast.Module | None:
@@ -73,6 +88,24 @@ def _plain(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return repr(int(value))
     return repr(value)
+
+
+LONG_INPUT = 14
+# What a program may well ask for by name: commands, kinds, extensions, separators of one character repeated.
+_WORD = re.compile(r"'[\w.\-+ ]{0,40}'|'(\W)\1+'")
+
+
+def _recognised(tree: ast.Module, known: set[str]) -> Iterator[tuple[int, str, str]]:
+    """New comparisons of something given with one whole text that is no plain word: line, text, the constant."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Compare) or ast.dump(node) in known or len(node.ops) != 1:
+            continue
+        if isinstance(node.ops[0], ast.Eq):
+            for side in (node.left, node.comparators[0]):
+                if isinstance(side, ast.Constant) and isinstance(side.value, str):
+                    asked = _plain(side.value)
+                    if asked not in _TRIVIAL and (len(asked) > LONG_INPUT or not _WORD.fullmatch(asked)):
+                        yield node.lineno, ast.unparse(node)[:80], asked
 
 
 _TRIVIAL = frozenset(map(repr, (None, True, False, "", 0, 1, b"", "\n", " ", Ellipsis))) | {"-1"}

@@ -39,14 +39,15 @@ _PURPOSES = (
 
 
 def purpose_of(subtask: Subtask) -> Purpose:
-    """Read the purpose from the rule the subtask was tagged by, else from its title."""
+    """Read the purpose from the rule the subtask was tagged by, else from its title.
+
+    A title alone never makes a test subtask: only there may tests be changed and taken away.
+    """
     if subtask.executor is ExecutorName.TOOL:
         return Purpose.STYLE
-    for text in (subtask.category.replace("-", " "), subtask.title):
-        for purpose, pattern in _PURPOSES:
-            if re.search(pattern, text, re.IGNORECASE):
-                return purpose
-    return Purpose.OTHER
+    text = subtask.category.replace("-", " ") or subtask.title
+    found = next((purpose for purpose, pattern in _PURPOSES if re.search(pattern, text, re.IGNORECASE)), None)
+    return Purpose.OTHER if found is None or (found is Purpose.TESTS and not subtask.category) else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
