@@ -89,10 +89,25 @@ def repriced(home: Home, drawn: Drawn, plan: Plan) -> Drawn:
     return replace(drawn, plan=plan, forecast=changed)
 
 
+def is_saved_plan(what: str) -> bool:
+    """Whether the argument names a file that says it is a plan of ours."""
+    path = _as_path(what)
+    return path is not None and is_plan_file(path)
+
+
+def _as_path(what: str) -> Path | None:
+    """The argument as a path, when it can be one: a goal may be longer than any."""
+    path = Path(what) if len(what) < 4096 and "\n" not in what and "\0" not in what else None
+    try:
+        return path if path is not None and path.is_file() else None
+    except OSError:
+        return None
+
+
 def goal_or_plan(what: str) -> tuple[str, Path | None]:
     """Tell a goal from a file: return the goal's text, or the path of a saved plan."""
-    path = Path(what) if len(what) < 4096 and "\n" not in what and "\0" not in what else None
-    if path is None or not path.is_file():
+    path = _as_path(what)
+    if path is None:
         return what, None
     if is_plan_file(path) or path.suffix == ".json":
         return "", path

@@ -137,10 +137,14 @@ def plan_for(
     Raises InvalidGoal, InvalidPlan and its kinds, NeedsModel, PlanningTooDear, and what a model raises.
     """
     from orchestrator.adapters.plan_files import goal_from_stdin
-    from orchestrator.plans import Wish, answered, goal_or_plan, past_of, reopened, repriced
-    from orchestrator.task_plans import draw_tasks, task_file
+    from orchestrator.plans import Wish, answered, goal_or_plan, is_saved_plan, past_of, reopened, repriced
 
-    if (tasks := task_file(what)) is not None:
+    tasks = None
+    if not is_saved_plan(what):
+        from orchestrator.task_plans import draw_tasks, task_file
+
+        tasks = task_file(what)
+    if tasks is not None:
         if revise is not None:
             raise WrongUse(
                 f"--revise changes a saved plan: `orchestrator import {what} --out plan.json` makes one"
