@@ -127,7 +127,8 @@ def _run_command(name: str, arguments: list[str]) -> int:
     except OrchestratorError as error:
         if os.environ.get("ORCHESTRATOR_DEBUG"):
             raise
-        _say(f"error: {safe_text(str(error))}")
+        # Having nothing to do is an answer, not an error.
+        _say(f"{'error: ' if error.exit_code else ''}{safe_text(str(error))}")
         return error.exit_code
     except typer.Exit as stop:
         return int(stop.exit_code)
