@@ -54,7 +54,8 @@ def project_commands(
         root = [command for command in found if not command.package and command.argv[0] not in _INDIRECT]
         for command in root or [command for command in found if command.argv[0] not in _INDIRECT]:
             others.append(NamedCommand(name=command.name, argv=command.argv))
-    return ProjectCommands(suites=suites, others=tuple(others), named=dict(configured))
+    named = {command.name: command.argv for command in detected} | dict(configured)
+    return ProjectCommands(suites=suites, others=tuple(others), named=named)
 
 
 _NODE = ("npm", "pnpm", "yarn", "bun", "npx")
