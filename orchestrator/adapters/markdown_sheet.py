@@ -41,8 +41,27 @@ def _inert(found: re.Match[str]) -> str:
         case special if len(special) == 1 and special not in "@#":
             return f"\\{special}"
         case linked:
-            # GitHub makes links and messages to people of these, wherever they stand; a zero-width space prevents it.
-            return f"{linked}&#8203;"
+            return _unlinked(linked)
+
+
+def html_text(said: str, limit: int = 200) -> str:
+    """Return `said` on one line for the inside of an HTML tag, where Markdown is not read."""
+    return _SPECIAL.sub(
+        lambda found: f"&#{ord(found[0])};" if found[0] in "<>&" else _unlinked(found[0]),
+        one_line(said, limit),
+    )
+
+
+def _unlinked(said: str) -> str:
+    """GitHub makes links and messages to people of these, wherever they stand; a zero-width space prevents it."""
+    match said[0]:
+        case ":":
+            return ":&#8203;//"
+        case "w" | "W":
+            return f"{said[:3]}&#8203;."
+        case "@" | "#" | "G" | "g":
+            return f"{said}&#8203;"
+    return said
 
 
 def code(said: str, limit: int = 200) -> str:

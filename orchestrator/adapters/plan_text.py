@@ -41,7 +41,8 @@ def priced_plan_text(
 
 def _heading(plan: Plan) -> list[str]:
     made_from = plan.made_from
-    by = f"{made_from.planner} planner" + (f" ({one_line(made_from.model, 60)})" if made_from.model else "")
+    model = f" ({one_line(made_from.model, 60)})" if made_from.model else ""
+    by = f"{one_line(made_from.planner, 30)} planner{model}"
     at = f" at commit {one_line(made_from.commit[:12], 12)}" if made_from.commit else ""
     return [f"Plan: {one_line(plan.goal, 100)}", f"  made by the {by}{at}"]
 
@@ -157,7 +158,7 @@ def _notes(plan: Plan, forecast: Forecast, remarks: Iterable[str]) -> list[str]:
     bare = unchecked(plan)
     if bare:
         lines.append(f"note: only the project's own suite judges {one_line(', '.join(bare), 160)}")
-    lines += [f"odds: {_row}" for _row in forecast.priors]
+    lines += [f"odds: {one_line(row, 240)}" for row in forecast.priors]
     return lines
 
 

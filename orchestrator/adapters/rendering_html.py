@@ -302,7 +302,14 @@ def _gauge(spent: Usd, held: Usd, cap: Usd | None) -> dict[str, object] | None:
 def _bars(rows: Sequence[tuple[str, Usd, str]]) -> list[Bar]:
     longest = max((amount.nano for _, amount, _ in rows), default=0) or 1
     return [
-        Bar(label=label, start=0.0, size=100 * amount.nano / longest, said=amount.rounded(), kind=kind)
+        Bar(
+            label=label,
+            start=0.0,
+            size=100 * amount.nano / longest,
+            said=amount.rounded(),
+            # The name of a model may be anything; it becomes a class only where there is a colour for it.
+            kind=kind if kind in ("cheap", "smart", "own", "other") else "",
+        )
         for label, amount, kind in rows
     ]
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
-from orchestrator.adapters.markdown_sheet import Node, Sheet, block, code, mermaid, table_rows, text
+from orchestrator.adapters.markdown_sheet import (
+    Node,
+    Sheet,
+    block,
+    code,
+    html_text,
+    mermaid,
+    table_rows,
+    text,
+)
 from orchestrator.adapters.report_words import (
     COMPARED_CAVEAT,
     compared_words,
@@ -381,7 +390,7 @@ def _shares(report: Report) -> list[str]:
 
 def _document(row: SubtaskRow) -> list[str]:
     return [
-        f"<details><summary>{text(row.subtask.title, 160)}</summary>",
+        f"<details><summary>{html_text(row.subtask.title, 160)}</summary>",
         "",
         *block(row.document or "", "markdown"),
         "",
