@@ -6,6 +6,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import islice
 
 # Cc and Cf hold the escapes, bidirectional overrides, zero-width and tag characters; Cs the lone surrogates.
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -45,10 +46,10 @@ def short_lists(text: str) -> str:
     """Return `text` with each list of tests cut to its first: `3 tests (a, b, c)` becomes `3 tests (a and 2 more)`.
 
     The names of tests may hold commas and brackets of their own. A list whose end was cut off before counts as
-    closed there; one that is open for another reason stays as it is.
+    closed there; one that is open for another reason stays as it is, and so do those after the first fifty.
     """
     parts, done = [], 0
-    for match in _LISTED.finditer(text):
+    for match in islice(_LISTED.finditer(text), 50):
         if match.start() < done or (found := _first_of(text, match.end())) is None:
             continue
         first, end = found

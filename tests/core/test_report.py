@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.core.domain import OrchestratorError, RunState, State, SubtaskId, VerdictKind, WaitingFor
+from orchestrator.core.events import LandingRefused, RunEnded, RunResumed, SubtaskLanded, SubtaskUndone
+from orchestrator.core.ledger import HoldState
+from orchestrator.core.money import ZERO, Usd, bill
+from orchestrator.core.report import build_report
+from tests.core.report_building import (
+    PRICES,
+    a_plan,
+    a_report,
+    a_run,
+    attempts,
+    entries,
+    report_of,
+    table,
+)
+
+
+def row(report, name: str):
+    return next(row for row in report.subtasks if row.subtask.id == name)
+
+
+def test_every_subtask_of_the_plan_has_its_row_in_the_order_of_the_plan():
+    assert [row.subtask.id for row in a_report().subtasks] == [subtask.id for subtask in a_plan().subtasks]
+
+
+def test_states_verdicts_and_commits_are_those_of_what_landed():
+    report = a_report()
+    assert [
+        report.count(state) for state in (State.SUCCEEDED, State.FAILED, State.BLOCKED, State.WAITING)
+    ] == [
+        5,
+        1,
+        1,
+        1,
+    ]
+    escalated = row(report, "improve-error-handling-of-the-statement")
+    assert escalated.escalated
+    assert escalated.commit == "1d77f0c2ab90"
+    assert escalated.verdict is not None
+    assert escalated.verdict.kind is VerdictKind.PROVED
+    assert row(report, "document-commands").standing == "split-command-line failed"
+    assert row(report, "review-payments").document is not None
+
+
+def test_what_landed_without_a_proof_is_to_be_reviewed_first_and_a_document_is_not():
+    assert [row.subtask.id for row in a_report().review_first] == ["add-refund-tests"]
+
+
+def test_the_dollars_are_the_ledgers():
+    events = a_run()
+    charges = entries(events)
+    report = report_of(events, charges)
+    assert report.spent == Usd(sum((entry.charged or ZERO).nano for entry in charges))
+    assert report.planning == charges[0].charged
+    subtasks = Usd(sum(row.bill.nano for row in report.subtasks))
+    assert subtasks + report.planning == report.spent
+    assert Usd(sum(share.bill.nano for share in report.tiers)) == subtasks
+    assert Usd(sum(share.bill.nano for share in report.models)) == report.spent
+
+
+def test_holds_count_as_held_until_they_are_settled_or_released():
+    events = a_run()
+    charges = entries(events)
+    open_hold = replace(charges[1], state=HoldState.OPEN, charged=None)
+    crashed = replace(charges[2], state=HoldState.AMBIGUOUS, charged=None)
+    released = replace(charges[3], state=HoldState.RELEASED, charged=None)
+    report = report_of(events, [open_hold, crashed, released])
+    assert report.spent == ZERO
+    assert report.held == open_hold.amount + crashed.amount
+    assert any("cut off" in flag for flag in report.flags)
+
+
+def test_the_counterfactual_is_the_last_attempts_tokens_at_one_models_prices():
+    last = {name.partition("#")[0]: outcome.usage for name, _, outcome, _ in attempts() if outcome.calls}
+    found = {other.name: other.bill for other in a_report().counterfactuals}
+    assert found == {
+        f"all-{alias}": Usd(sum(bill(PRICES[alias], usage).nano for usage in last.values()))
+        for alias in ("smart", "cheap")
+    }
+
+
+def test_without_prices_there_is_no_counterfactual():
+    assert build_report(a_run(), [], {}).counterfactuals == ()
+    assert len(build_report(a_run(), [], {}, table()).counterfactuals) == 2
+
+
+def test_a_pause_says_what_it_waits_for_until_the_run_goes_on():
+    paused = a_report()
+    assert (paused.state, paused.waiting_for) == (RunState.PAUSED, WaitingFor.BUDGET)
+    resumed = report_of([*a_run(), RunResumed(budget=Usd.of("1"))])
+    assert (resumed.state, resumed.waiting_for, resumed.reason) == (RunState.RUNNING, None, "")
+    assert resumed.budget == Usd.of("1")
+    assert report_of([*a_run(), RunEnded(cancelled=True)]).state is RunState.CANCELLED
+
+
+def test_a_run_that_should_be_going_and_is_not_has_stopped():
+    events = a_run()[:-1]
+    assert report_of(events).standing == "running"
+    assert replace(report_of(events), stopped=True).standing == "stopped"
+    assert replace(a_report(), stopped=True).standing == "paused"
+
+
+def test_work_that_passed_and_was_not_landed_says_why():
+    landed = next(event for event in a_run() if isinstance(event, SubtaskLanded))
+    events = [event for event in a_run() if event is not landed and event != landed]
+    refused = LandingRefused(attempt=landed.attempt, reason="it fails on the newer base", conflict=False)
+    report = report_of([*events[:-2], refused])
+    assert row(report, landed.attempt.subtask).attempts[0].refused == "it fails on the newer base"
+
+
+def test_what_was_taken_back_is_not_landed_any_more():
+    name = SubtaskId("add-refund-tests")
+    report = report_of([*a_run(), SubtaskUndone(subtask=name, commit="cc10aa82f104")])
+    assert row(report, name).commit is None
+    assert row(report, name).undone
+    assert report.review_first == ()
+
+
+def test_an_empty_journal_is_no_run():
+    with pytest.raises(OrchestratorError, match="no such run"):
+        build_report([], [], {})
