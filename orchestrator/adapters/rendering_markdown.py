@@ -119,7 +119,7 @@ def _plan_head(plan: Plan, forecast: Forecast, scripted: str) -> list[str]:
         "",
     ]
     if scripted:
-        lines += [f"> **Scripted:** {text(scripted_words(scripted), 120)}.", ""]
+        lines += [f"> **{text(scripted_words(scripted), 120)}**", ""]
     return lines
 
 
@@ -314,12 +314,12 @@ def _run_head(report: Report) -> list[str]:
         "",
     ]
     if started.scripted:
-        lines += [f"> **Scripted:** {text(scripted_words(started.scripted), 120)}.", ""]
+        lines += [f"> **{text(scripted_words(started.scripted), 120)}**", ""]
     if started.sandbox in ("", "none"):
         lines += ["> **Unsandboxed:** checks ran without a sandbox.", ""]
     compared = compared_words(report)
     if compared:
-        lines += [f"{compared} ({COMPARED_CAVEAT}).", ""]
+        lines += [f"{compared[0].upper()}{compared[1:]} ({COMPARED_CAVEAT}).", ""]
     return lines
 
 

@@ -1,0 +1,155 @@
+"""Plans and runs as texts, compared with tests/expected/; a change of words shows there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.markdown_sheet import DRAWN_SUBTASKS, MAX_CHARACTERS, Sheet
+from orchestrator.adapters.rendering_html import plan_html, run_html
+from orchestrator.adapters.rendering_markdown import plan_markdown, run_markdown
+from orchestrator.adapters.rendering_terminal import run_text
+from orchestrator.core.domain import Plan, SubtaskId
+from orchestrator.core.money import Usd
+from tests.core.report_building import (
+    DOCUMENT,
+    SUITE,
+    a_forecast,
+    a_plan,
+    a_report,
+    a_run,
+    report_of,
+    subtask,
+)
+
+EXPECTED = Path(__file__).resolve().parents[1] / "expected"
+
+
+def compare(name: str, said: str) -> None:
+    expected = (EXPECTED / name).read_text(encoding="utf-8")
+    assert said.rstrip("\n") == expected.rstrip("\n"), f"tests/expected/{name} differs"
+
+
+def test_a_run_on_a_terminal():
+    compare("run.txt", run_text(a_report()))
+
+
+def test_a_run_on_a_narrow_terminal():
+    compare("run-narrow.txt", run_text(a_report(scripted="scripted models: script.yaml"), width=60))
+
+
+def test_a_run_as_markdown():
+    compare("run.md", run_markdown(a_report(scripted="scripted models: script.yaml")))
+
+
+def test_a_plan_as_markdown():
+    compare("plan.md", plan_markdown(a_plan(), a_forecast(), remarks=("2 uncommitted changes",)))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
+def test_no_line_is_wider_than_the_terminal_where_it_can_be_broken(width: int):
+    said, _, rest = run_text(a_report(), width=width).partition("--- Review")
+    for line in said.splitlines():
+        longest = max(map(len, line.split()), default=0)
+        assert len(line) <= max(width, longest + 12), line
+    assert DOCUMENT.rstrip() in rest
+
+
+def test_a_list_of_failing_tests_is_cut_to_the_first_in_every_form():
+    report = a_report()
+    for said in (run_text(report), run_markdown(report), run_html(report)):
+        assert "and 6 more" in said
+        assert SUITE[1] not in said.replace("\\", "")
+
+
+def test_a_scripted_run_says_that_nothing_was_paid():
+    report = a_report(scripted="scripted models: script.yaml")
+    for said in (run_text(report), run_markdown(report), run_html(report)):
+        assert "scripted models: script.yaml, at real prices; nothing was paid" in said
+
+
+def test_unsandboxed_checks_are_said_loudly():
+    first, *rest = a_run()
+    report = report_of([replace(first, sandbox="none"), *rest])  # type: ignore[type-var]
+    assert "UNSANDBOXED" in run_text(report)
+    assert "UNSANDBOXED" in run_html(report)
+    assert "Unsandboxed" in run_markdown(report)
+
+
+def test_a_plan_without_subtasks_is_told_in_every_form():
+    plan = replace(a_plan(), subtasks=())
+    assert "0 subtasks" in plan_markdown(plan, a_forecast(plan))
+    assert "nothing to do" in plan_html(plan, a_forecast(plan))
+
+
+def test_the_same_plan_gives_the_same_bytes():
+    assert plan_html(a_plan(), a_forecast()) == plan_html(a_plan(), a_forecast())
+    assert plan_markdown(a_plan(), a_forecast()) == plan_markdown(a_plan(), a_forecast())
+
+
+def test_a_page_shows_every_name_whole_and_why_each_tag():
+    page = plan_html(a_plan(), a_forecast(), budget=Usd.of("0.50"))
+    names = ["".join(found) for found in re.findall(r'class="name">([^<]+)</text>', page)]
+    assert "".join(names).count("improve-error-handling-of-the-statement") == 1
+    assert not [name for name in names if "…" in name]
+    assert page.count("<b>Why ") == len(a_plan().subtasks)
+    assert "$0.50" in page
+
+
+def large(count: int, **more: object) -> Plan:
+    return replace(
+        a_plan(),
+        subtasks=tuple(
+            subtask(f"part-{place}", f"Part {place} {'of the work ' * 8}", "cheap/bug-fixes", **more)  # type: ignore[arg-type]
+            for place in range(count)
+        ),
+    )
+
+
+def test_a_large_plan_has_a_table_and_no_picture():
+    plan = large(DRAWN_SUBTASKS + 1)
+    said = plan_markdown(plan, a_forecast(plan))
+    assert "```mermaid" not in said
+    assert f"{DRAWN_SUBTASKS + 1} subtasks: too many for a picture" in said
+    assert "```mermaid" in plan_markdown(large(DRAWN_SUBTASKS), a_forecast(large(DRAWN_SUBTASKS)))
+
+
+@pytest.mark.parametrize("count", [200, 5_000])
+def test_a_comment_is_cut_at_whole_lines_and_says_so(count: int):
+    plan = large(count)
+    said = plan_markdown(plan, a_forecast(plan))
+    assert len(said.encode("utf-16-le")) // 2 <= MAX_CHARACTERS
+    assert "**Cut to fit into one comment.**" in said
+    assert said.count("<details>") == said.count("</details>")
+
+
+def test_a_run_with_a_huge_document_leaves_it_out_by_name():
+    events = [
+        replace(event, outcome=replace(event.outcome, document="word " * 20_000))  # type: ignore[type-var,union-attr]
+        if getattr(getattr(event, "outcome", None), "document", None)
+        else event
+        for event in a_run()
+    ]
+    said = run_markdown(report_of(events))
+    assert len(said) <= MAX_CHARACTERS
+    assert "Left out: the document of review-payments" in said
+    assert "word word" not in said
+    assert run_text(report_of(events)).count("word") == 20_000
+
+
+def test_characters_beyond_the_basic_plane_count_twice():
+    sheet = Sheet(more="")
+    assert sheet.add(["😀" * 30_000], what="faces")
+    assert not sheet.add(["😀" * 3_000], what="more faces")
+
+
+def test_ids_that_do_not_break_at_a_hyphen_still_fit_their_box():
+    plan = replace(a_plan(), subtasks=(subtask("x" * 60, "Long", "cheap/bug-fixes"),))
+    page = plan_html(plan, a_forecast(plan))
+    names = re.findall(r'class="name">([^<]+)</text>', page)
+    assert len(names) == 2
+    assert all(len(name) <= 26 for name in names)
+    assert SubtaskId("x" * 60) in page
