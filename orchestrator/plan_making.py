@@ -53,8 +53,15 @@ def draw(home: Home, wish: Wish, say: Say) -> Drawn:
         return _priced(home, planned, access, wish, notes)
 
 
-def redraw(
+def redraw(home: Home, plan: Plan, say: Say, *, wish: Wish, remark: str = "") -> Drawn:
+    """Ask the planner again, with the user's remark and answers. Raises NeedsModel when no model is configured."""
+    with ModelAccess.open(home) as access:
+        return asyncio.run(redrawn(home, access, plan, say, wish=wish, remark=remark))
+
+
+async def redrawn(
     home: Home,
+    access: ModelAccess,
     plan: Plan,
     say: Say,
     *,
@@ -63,30 +70,21 @@ def redraw(
     finished: Sequence[SubtaskId] = (),
     failed: Sequence[tuple[SubtaskId, str]] = (),
 ) -> Drawn:
-    """Ask the planner again: with the user's remark and answers, or for what is left after failures.
-
-    Raises NeedsModel when no model is configured.
-    """
-    with ModelAccess.open(home) as access:
-        alias = _planning_model(access.table)
-        if wish.offline or not access.table.catalogue.pool(alias):
-            raise NeedsModel(remark or plan.goal)
-
-        async def ask() -> Planned:
-            survey = await _survey(home, wish)
-            brief = _brief(home, access, wish, survey)
-            brief = replace(
-                brief,
-                current=plan,
-                remark=remark,
-                answers=_answered(plan.questions),
-                finished=tuple(finished),
-                failed=tuple(failed),
-            )
-            return await _with_model(home, access, brief, wish, survey, say)
-
-        planned = asyncio.run(ask())
-        return _priced(home, planned, access, wish, ())
+    """Like `redraw`, in the event loop and with the models of a run, for what is left of it after failures."""
+    alias = _planning_model(access.table)
+    if wish.offline or not access.table.catalogue.pool(alias):
+        raise NeedsModel(remark or plan.goal)
+    survey = await _survey(home, wish)
+    brief = replace(
+        _brief(home, access, wish, survey),
+        current=plan,
+        remark=remark,
+        answers=_answered(plan.questions),
+        finished=tuple(finished),
+        failed=tuple(failed),
+    )
+    planned = await _with_model(home, access, brief, wish, survey, say)
+    return _priced(home, planned, access, wish, ())
 
 
 async def _draw(home: Home, access: ModelAccess, wish: Wish, say: Say) -> tuple[Planned, tuple[str, ...]]:

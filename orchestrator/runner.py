@@ -22,7 +22,6 @@ from orchestrator.core.domain import (
     Route,
     RunId,
     RunState,
-    State,
     WaitingFor,
 )
 from orchestrator.core.events import (
@@ -89,8 +88,8 @@ class Runner:
     """One run in this process. `watch` sees every event after the machine has taken it in.
 
     `money_left` tells the dollars neither spent nor held under the tightest cap, for policy `thrifty`;
-    `replan` may offer a new plan once, when all that is left has failed; `max_seconds` ends the starting of
-    attempts, not the attempts.
+    `replan` may offer a new plan when all that is left has failed, until it offers none; `max_seconds` ends the
+    starting of attempts, not the attempts.
     """
 
     def __init__(
@@ -149,6 +148,10 @@ class Runner:
         finally:
             if collecting:
                 gc.enable()
+
+    def watch(self, watch: Watch) -> None:
+        """Let `watch` see every event from now on, after the machine has taken it in."""
+        self._watch = watch
 
     def interrupt(self, reason: str, exit_code: int) -> None:
         """End now and leave the run resumable: what runs is cut off and delivered again by `resume`."""
@@ -324,9 +327,8 @@ class Runner:
     # --- the end -------------------------------------------------------------------------------------
 
     async def _finish(self, command: Finish) -> Event:
-        if self._replan is not None and not command.cancelled and self._failed():
-            replan, self._replan = self._replan, None
-            replaced = await replan(self.dispatch)
+        if self._replan is not None and not command.cancelled and self.dispatch.failed:
+            replaced = await self._replan(self.dispatch)
             if replaced is not None:
                 return replaced
         return RunEnded(cancelled=command.cancelled, at=self._clock.now())
@@ -334,16 +336,13 @@ class Runner:
     def _paused(self, what: WaitingFor, reason: str) -> RunPaused:
         return RunPaused(waiting_for=what, reason=reason, at=self._clock.now())
 
-    def _failed(self) -> bool:
-        return any(state in (State.FAILED, State.BLOCKED) for state in self.dispatch.states().values())
-
     def _note_the_end(self, events: Iterable[Event]) -> None:
         for event in events:
             match event:
                 case RunPaused():
                     code = {WaitingFor.BUDGET: 3, WaitingFor.MODEL: 4}.get(event.waiting_for)
                     if code is None:
-                        code = 0 if self.dispatch.selection_done and not self._failed() else 1
+                        code = 0 if self.dispatch.selection_done and not self.dispatch.failed else 1
                     self._ending = Ending(
                         state=RunState.PAUSED,
                         exit_code=code,
@@ -352,7 +351,7 @@ class Runner:
                     )
                 case RunEnded():
                     state = RunState.CANCELLED if event.cancelled else RunState.DONE
-                    code = 1 if event.cancelled or self._failed() else 0
+                    code = 1 if event.cancelled or self.dispatch.failed else 0
                     self._ending = Ending(state=state, exit_code=code, reason=event.reason)
 
     async def _stop(self, interruption: Interruption) -> Ending:

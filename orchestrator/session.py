@@ -58,6 +58,7 @@ from orchestrator.core.money import ZERO, Usd
 from orchestrator.core.ports import Assignment, Conflict
 from orchestrator.core.routing import LEAST_TEXT_TOKENS, Request, edit_needs, route
 from orchestrator.execution import Execution, RunScope
+from orchestrator.replanning import OPTION, Replanning
 from orchestrator.runner import Ending, Runner, Watch
 from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
 
@@ -87,6 +88,7 @@ class Choices:
     max_seconds: float | None = None
     accept_unverified: bool = False
     sandboxed: bool = True
+    replan: int = 0
     source_file: str | None = None
 
 
@@ -130,6 +132,7 @@ def start(
             started_at=home.clock.now(),
             version=__version__,
             source_file=choices.source_file,
+            options={OPTION: str(choices.replan)},
         )
         opening: list[Event] = [started]
         if choices.only is not None:
@@ -229,7 +232,7 @@ async def _drive(
 ) -> Ending:
     run = RunId(started.run)
     with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
-        async with _parts(home, access, started, watch) as (runner, checker, workspaces):
+        async with _parts(home, access, started, before, watch) as (runner, checker, workspaces):
             remarks = [*await workspaces.remarks(), *await workspaces.reclaim()]
             await workspaces.start()
             # The first event makes the run known; only then may anything of it be paid for.
@@ -260,7 +263,7 @@ def _checker(home: Home, workspaces: GitWorkspaces, started: RunStarted) -> Proj
 
 @contextlib.asynccontextmanager
 async def _parts(
-    home: Home, access: ModelAccess, started: RunStarted, watch: Watch
+    home: Home, access: ModelAccess, started: RunStarted, before: Sequence[Event], watch: Watch
 ) -> AsyncIterator[tuple[Runner, ProjectChecker, GitWorkspaces]]:
     run, settings, clock = RunId(started.run), home.settings, home.clock
     plan, store = started.plan, home.store
@@ -330,6 +333,7 @@ async def _parts(
                 watch=watch,
                 money_left=router.left,
                 max_seconds=started.max_seconds,
+                replan=Replanning.of(home, access, started, before),
             ),
             checker,
             workspaces,

@@ -60,6 +60,9 @@ def run(
     offline: Annotated[bool, typer.Option("--offline", help="Plan without a model.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Run the priced plan without asking.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Go on in the background.")] = False,
+    replan: Annotated[
+        int, typer.Option(min=0, max=5, help="Plan what failed anew, at most so many times.")
+    ] = 1,
     accept_unverified: Annotated[
         bool, typer.Option("--accept-unverified", help="Land changes that no check could judge.")
     ] = False,
@@ -114,6 +117,7 @@ def run(
         max_seconds=most_seconds,
         accept_unverified=accept_unverified,
         sandboxed=not no_sandbox,
+        replan=replan,
         source_file=what if what.endswith((".json", ".md")) else None,
     )
     if detach:
@@ -164,6 +168,7 @@ def _go_on_in_the_background(home: Home, plan: Plan, choices: Choices, *, write_
         "--parallel": choices.parallel,
         "--policy": choices.policy,
         "--max-time": choices.max_seconds,
+        "--replan": choices.replan,
         "--scripted": home.scripted,
         "--config": home.config,
     }

@@ -80,6 +80,7 @@ class Dispatch(Attempts):
         self._paused = ""
         self._cancelled = False
         self._selected: tuple[SubtaskId, ...] | None = None
+        self._superseded: frozenset[SubtaskId] = frozenset()
         self._said: ev.Pause | ev.Finish | None = None
         self._handlers: dict[type[Any], Callable[[Any, list[ev.Command]], None]] = {
             ev.AttemptStarted: self._attempt_started,
@@ -243,6 +244,7 @@ class Dispatch(Attempts):
         old = {node.id: node for node in self.board.nodes}
         kept = {subtask.id for subtask in event.plan.subtasks}
         dropped = [node for node in self.board.nodes if node.id not in kept]
+        self._superseded = frozenset(node.id for node in dropped)
         # What is done or under way stays what it was when it was started.
         settled = {
             node.id: node.subtask
@@ -311,7 +313,7 @@ class Dispatch(Attempts):
         self._said = None
         self._revive()
         if event.note:
-            node.notes.append(event.note)
+            node.notes += (event.note,)
         if node.phase.active:
             self._ask(node, Phase.READY, "", commands)
             self._climb_from(node, event.model)
@@ -343,7 +345,7 @@ class Dispatch(Attempts):
         self._said = None
         self._revive()
         if event.note:
-            node.notes.append(event.note)
+            node.notes += (event.note,)
         if event.retry:
             node.reasons = ("its commit was taken back",)
             self.board.reopen(node, commands)
@@ -369,6 +371,14 @@ class Dispatch(Attempts):
     def states(self) -> Mapping[SubtaskId, State]:
         """Where every subtask stands, in the order of the plan."""
         return {node.id: self.board.state(node) for node in self.board.nodes}
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything of the plan in force failed or was blocked; what a new plan dropped does not count."""
+        return any(
+            state in (State.FAILED, State.BLOCKED) and subtask not in self._superseded
+            for subtask, state in self.states().items()
+        )
 
     def state(self, subtask: SubtaskId) -> State:
         return self.board.state(self.board[subtask])
@@ -423,4 +433,4 @@ class Dispatch(Attempts):
 
 
 def _start(node: Node) -> ev.Start:
-    return ev.Start(attempt=node.attempt, model=node.model, reasons=node.reasons, after=tuple(node.after))
+    return ev.Start(attempt=node.attempt, model=node.model, reasons=node.reasons, after=node.after)
