@@ -105,14 +105,14 @@ class Attempts:
     def _not_passed(self, node: Node, outcome: Outcome, commands: list[Command]) -> None:
         verdict = outcome.verdict
         if verdict is not None and verdict.kind is VerdictKind.UNVERIFIED:
-            node.after.append(node.attempt)
+            node.after += (node.attempt,)
             self.board.close(node, Phase.FAILED, outcome.reason or "nothing could verify it", commands)
         else:
             self._try_again(node, outcome.reason, commands)
 
     def _try_again(self, node: Node, reason: str, commands: list[Command]) -> None:
         """After a failed attempt: the same rung with what was learned, the next rung, or the end."""
-        node.after.append(node.attempt)
+        node.after += (node.attempt,)
         node.tries += 1
         node.failures += 1
         limits = self._limits
@@ -175,7 +175,7 @@ class Attempts:
         if not event.conflict:
             self._try_again(node, event.reason, commands)
             return
-        node.after.append(node.attempt)
+        node.after += (node.attempt,)
         node.conflicts += 1
         if node.conflicts > self._limits.conflicts_per_subtask:
             self.board.close(node, Phase.FAILED, f"{node.conflicts} conflicts: {event.reason}", commands)

@@ -50,8 +50,10 @@ class Board:
         before: Mapping[SubtaskId, Node] | None = None,
     ) -> None:
         self.index = {subtask.id: place for place, subtask in enumerate(subtasks)}
+        index = self.index
         needs = [
-            tuple(dict.fromkeys(self.index[other] for other in subtask.depends_on)) for subtask in subtasks
+            tuple(dict.fromkeys([index[other] for other in subtask.depends_on])) if subtask.depends_on else ()
+            for subtask in subtasks
         ]
         self.wanted_by = dependents(needs)
         self.seconds = [max(subtask.estimate.seconds.likely, 1) for subtask in subtasks]

@@ -30,7 +30,10 @@ class Conflicts:
         held: list[tuple[int, ...]] = []
         self.alone = [patterns is None for patterns in touches]
         for patterns in touches:
-            normals = dict.fromkeys(normal(pattern) for pattern in patterns or ())
+            if not patterns:
+                held.append(())
+                continue
+            normals = dict.fromkeys(normal(pattern) for pattern in patterns)
             held.append(tuple(keys.setdefault(pattern, len(keys)) for pattern in normals))
         self.patterns = list(keys)
         self.holds = held

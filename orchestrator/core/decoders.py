@@ -91,8 +91,14 @@ def _amount(text: str) -> Usd:
 def _attempt(plain: Any) -> AttemptId:
     if type(plain) is not str:
         raise Mismatch
+    return _attempt_named(plain)
+
+
+@lru_cache(maxsize=4096)
+def _attempt_named(text: str) -> AttemptId:
+    # What happens to an attempt is told by several events, not far from each other.
     try:
-        return AttemptId.parse(plain)
+        return AttemptId.parse(text)
     except ValueError:
         raise Mismatch from None
 
@@ -180,12 +186,18 @@ def _dataclass(kind: Any) -> Decoder:
             # A field is missing, or its class refuses the value.
             raise Mismatch from None
 
-    values = [hints[name] for name in names]
-    return _remembered(decode) if values and all(value is int for value in values) else decode
+    return _remembered(decode) if names and all(_is_plain(hints[name]) for name in names) else decode
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether values of the type are numbers, words, or a few words."""
+    if isinstance(hint, NewType):
+        return _is_plain(hint.__supertype__)
+    return hint in (int, str, tuple[str, ...]) or (isinstance(hint, type) and issubclass(hint, StrEnum))
 
 
 def _remembered(decode: Decoder) -> Decoder:
-    """For small values of numbers alone: a plan repeats the same ranges thousands of times."""
+    """For classes of plain numbers and words: a plan repeats the same ranges thousands of times."""
     known: dict[tuple[Any, ...], Any] = {}
 
     def recall(plain: Any) -> Any:

@@ -14,6 +14,7 @@ from orchestrator.core.domain import (
     Policy,
     Subtask,
     SubtaskId,
+    Tier,
 )
 from orchestrator.core.money import Usd
 
@@ -58,12 +59,10 @@ class Escalation:
             return (None,)
         if self.override is not None:
             return (self.override,)
-        tier = self.tier_models.get(subtask.tag.tier)
-        first = self.entry.get(subtask.id, tier)
+        tier = subtask.tag.tier
+        first = self.entry.get(subtask.id) or self.tier_models.get(tier) or self._ladder_end(tier)
         if first is None:
-            first = self._ladder_end(subtask)
-        if first is None:
-            return (ModelAlias(subtask.tag.tier),)
+            return (ModelAlias(tier),)
         return (first,) if self.policy is Policy.TAGS else self.rungs_from(first, subtask)
 
     def rungs_from(self, first: ModelAlias, subtask: Subtask) -> Rungs:
@@ -82,10 +81,10 @@ class Escalation:
         smart = self.tier_models.get(SMART) or (self.ladder[-1] if len(self.ladder) > 1 else None)
         return model == smart
 
-    def _ladder_end(self, subtask: Subtask) -> ModelAlias | None:
+    def _ladder_end(self, tier: Tier) -> ModelAlias | None:
         if not self.ladder:
             return None
-        return self.ladder[-1] if subtask.tag.tier == SMART else self.ladder[0]
+        return self.ladder[-1] if tier == SMART else self.ladder[0]
 
     def gain(self, subtask: Subtask, model: ModelAlias, *, blocked: int, tokens_used: int) -> float:
         """What an escalation is worth per dollar: the chance to pass, times all that it would set free.

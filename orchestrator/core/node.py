@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 from orchestrator.core.domain import AttemptId, ModelAlias, State, Subtask, SubtaskId
@@ -74,8 +74,8 @@ class Node:
     tries: int = 0
     failures: int = 0
     conflicts: int = 0
-    after: list[AttemptId] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    after: tuple[AttemptId, ...] = ()
+    notes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     wish: Phase | None = None
     smart_nano: int = 0
