@@ -1,0 +1,193 @@
+"""An Agent OS project: install and uninstall to the byte, and `/execute-tasks` from the prompt to ticked boxes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.doors.task_project import SPEC, TASKS, Project
+
+NAME = f".agent-os/specs/{SPEC}/tasks.md"
+SETTINGS = '{"permissions":{"allow":["Bash(ls:*)"]},\n\n  "hooks": {}}'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def prompt(project: Project, text: str = "/execute-tasks", **more: object) -> str:
+    sent = {
+        "session_id": "s",
+        "hook_event_name": "UserPromptSubmit",
+        "cwd": str(project.root),
+        "prompt": text,
+    }
+    return json.dumps({**sent, **more})
+
+
+def run_in(said: str) -> str:
+    return re.search(r"run (\d{8}-\d{6}-[0-9a-f]{4})", said)[1]
+
+
+def ended(project: Project, run: str, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if "  done" in project.run("show", run, code=None):
+            return
+        time.sleep(0.5)
+    raise AssertionError(project.run("show", run, code=None))
+
+
+# --- install --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["v1", "flat", "v2"])
+def test_install_and_uninstall_leave_the_project_as_it_was_to_the_byte(project: Project, layout: str):
+    claude = project.root / ".claude"
+    (claude / "commands").mkdir(parents=True)
+    (claude / "commands" / "execute-tasks.md").write_bytes(
+        b"---\ndescription: mine\n---\r\nFollow @.agent-os\r\n"
+    )
+    (claude / "settings.json").write_text(SETTINGS)
+    match layout:
+        case "v1":
+            own = project.root / ".agent-os" / "instructions" / "core" / "execute-tasks.md"
+        case "flat":
+            own = project.root / ".agent-os" / "instructions" / "execute-tasks.md"
+        case _:
+            project.git("mv", ".agent-os", "agent-os")
+            own = project.root / "agent-os" / "standards" / "global" / "style.md"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"My own words, without a last line end")
+    project.git("add", ".")
+    project.git("commit", "-q", "-m", "mine")
+    shown = project.run("agent-os", "install", "--hook", "--dry-run")
+    assert project.git("status", "--porcelain") == ""
+    project.run("agent-os", "install", "--hook")
+    installed = (claude / "commands" / "execute-tasks.md").read_bytes()
+    assert installed.startswith(b"---\ndescription: mine\n---\r\n") or b"orchestrator:begin" in installed
+    assert json.loads((claude / "settings.json").read_text())["permissions"] == {"allow": ["Bash(ls:*)"]}
+    assert "orchestrator hook execute-tasks" in (claude / "settings.json").read_text()
+    if layout != "v2":
+        assert own.read_bytes().endswith(b"My own words, without a last line end")
+        assert b"orchestrator:begin" in own.read_bytes() and "orchestrator:begin" in shown
+    assert "already" in project.run("agent-os", "install", "--hook")
+    assert "installed" in project.run("agent-os", "status")
+    project.run("agent-os", "uninstall")
+    assert project.git("status", "--porcelain", "--ignored") == ""
+    assert "nothing is installed" in project.run("agent-os", "uninstall")
+
+
+def test_uninstall_keeps_what_the_user_wrote_since(project: Project):
+    own = project.root / ".agent-os" / "instructions" / "core" / "execute-tasks.md"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine\n")
+    project.run("agent-os", "install", "--for", "none", "--hook")
+    own.write_text(own.read_text() + "and more\n")
+    settings = project.root / ".claude" / "settings.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "model": "x"}))
+    project.run("agent-os", "uninstall")
+    assert own.read_text() == "mine\nand more\n"
+    assert json.loads(settings.read_text()) == {"model": "x"}
+
+
+def test_settings_that_are_not_json_are_left_alone_by_name(project: Project):
+    (project.root / ".claude").mkdir()
+    (project.root / ".claude" / "settings.json").write_text("{oops")
+    assert "settings.json is not JSON" in project.run("agent-os", "install", "--hook", code=2)
+    assert not (project.root / ".claude" / "commands").exists()
+
+
+# --- the hook -------------------------------------------------------------------------------------
+
+
+def test_a_prompt_shows_the_plan_spends_nothing_and_the_go_carries_it_out_once(project: Project):
+    said = json.loads(project.run("hook", "execute-tasks", stdin=prompt(project)))
+    context = said["hookSpecificOutput"]["additionalContext"]
+    assert said["hookSpecificOutput"]["hookEventName"] == "UserPromptSubmit"
+    assert "2-1 Write a goodbye" in context and "/execute-tasks go" in context and "$" in context
+    assert len(context.encode()) <= 2048
+    assert json.loads(project.run("runs", "--json")) in ([], {"runs": []})
+    started = project.run("hook", "execute-tasks", stdin=prompt(project, "/execute-tasks go 2 $0.50"), code=2)
+    assert "The orchestrator carries out 2 tasks" in started
+    again = project.run("hook", "execute-tasks", stdin=prompt(project, "/execute-tasks go 2 $0.50"), code=2)
+    run = run_in(started)
+    assert run in again and "Nothing new was started" in again
+    ended(project, run)
+    assert project.tasks.read_text() == TASKS
+    project.run("accept", run)
+    assert project.tasks.read_text() == TASKS.replace("[ ] 2", "[x] 2")
+
+
+def test_flags_do_the_same_as_a_prompt(project: Project):
+    said = project.run("hook", "execute-tasks", "--plan", "--spec", "greetings", "--tasks", "2.1")
+    assert "1 tasks" in said and "Shout" not in said
+    assert json.loads(project.run("hook", "execute-tasks", "--json", "--tasks", "2"))["subtasks"] == 2
+    assert "no spec 'nowhere'" in project.run("hook", "execute-tasks", "nowhere")
+    said = project.run("hook", "execute-tasks", "--plan", "$(touch /tmp/never)", "2.1;id")
+    assert "Nothing runs yet" in said
+
+
+def test_other_prompts_and_our_own_runs_pass_in_silence(project: Project):
+    assert project.run("hook", "execute-tasks", stdin=prompt(project, "fix /execute-tasks please")) == ""
+    project.environ["ORCHESTRATOR_RUN"] = "20260101-000000-aaaa"
+    assert project.run("hook", "execute-tasks", stdin=prompt(project)) == ""
+
+
+def test_what_goes_wrong_with_us_lets_the_agent_go_on_and_says_that_no_cap_applies(project: Project):
+    project.tasks.write_text("nothing\n")
+    said = json.loads(project.run("hook", "execute-tasks", stdin=prompt(project)))
+    assert "no budget cap applies" in said["systemMessage"]
+    (project.root / "litellm_budget_config.yaml").write_text("general_settings: [\n")
+    project.tasks.write_text(TASKS)
+    assert "no budget cap" in project.run("hook", "execute-tasks", stdin=prompt(project))
+
+
+@pytest.mark.parametrize(
+    ("sent", "named"),
+    [
+        (b"", "not JSON"),
+        (b"\xff\xfe{", "not JSON"),
+        (b"[" * 5000, "not JSON"),
+        (b"{}", '"prompt"'),
+        (b'{"prompt": 3}', '"prompt"'),
+        (b'{"prompt": "' + b"x" * 1_100_000, "1,000,000 bytes"),
+    ],
+)
+def test_input_that_is_none_is_refused_by_name(project: Project, sent: bytes, named: str):
+    assert named in project.run("hook", "execute-tasks", stdin=sent, code=2)
+
+
+def test_endless_input_of_any_size_is_cut_off_in_seconds_and_little_memory(project: Project):
+    command = [sys.executable, "-m", "orchestrator", "hook", "execute-tasks"]
+    program = (
+        "import resource, subprocess, sys; "
+        f"done = subprocess.run({command!r}, stdin=open(sys.argv[1], 'rb'), capture_output=True, text=True); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); print(done.returncode, done.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "/dev/zero"],
+        cwd=project.root,
+        env=project.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    kilobytes, said = done.stdout.split("\n", 1)
+    assert said.startswith("2 orchestrator: the hook's input has more than")
+    assert int(kilobytes) < 500_000
+    waiting = subprocess.Popen(
+        command, cwd=project.root, env=project.environ, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with waiting:
+        assert waiting.wait(60) == 2
+        assert waiting.stderr is not None and b"did not end within 3 seconds" in waiting.stderr.read()
+        assert waiting.stdin is not None
+        waiting.stdin.close()
