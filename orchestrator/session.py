@@ -26,9 +26,11 @@ from orchestrator.adapters.run_lock import RunLock
 from orchestrator.adapters.sandbox import Kind, Sandbox
 from orchestrator.adapters.state import attempt_directory
 from orchestrator.adapters.workspaces import GitWorkspaces
+from orchestrator.core.calibration import Calibration
 from orchestrator.core.catalogue import RoutingTable
 from orchestrator.core.dispatch import Dispatch
 from orchestrator.core.domain import (
+    SMART,
     AttemptId,
     Deliverable,
     ExecutorName,
@@ -58,6 +60,7 @@ from orchestrator.core.money import ZERO, Usd
 from orchestrator.core.ports import Assignment, Conflict
 from orchestrator.core.routing import LEAST_TEXT_TOKENS, Request, edit_needs, route
 from orchestrator.execution import Execution, RunScope
+from orchestrator.plans import past_of
 from orchestrator.replanning import OPTION, Replanning
 from orchestrator.runner import Ending, Runner, Watch
 from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
@@ -293,9 +296,11 @@ async def _parts(
             return None
         return settings.smart_per_subtask
 
-    router = _Router(home=home, access=access, started=started)
+    router = _Router(home=home, access=access, started=started, known=past_of(home).calibration)
     outcomes = OutcomeFiles(home.state, run)
-    dispatch = Dispatch.of(started, tier_models=access.table.tier_models, cost=router.expected)
+    dispatch = Dispatch.of(
+        started, tier_models=access.table.tier_models, cost=router.expected, odds=router.odds
+    )
     execution = Execution(
         scope=RunScope(
             run=run,
@@ -349,7 +354,7 @@ class _Router:
     home: Home
     access: ModelAccess
     started: RunStarted
-    can_check: bool = True
+    known: Calibration
 
     async def route(self, subtask: Subtask, rung: ModelAlias, entry: bool) -> Route | Refusal:
         left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
@@ -360,7 +365,7 @@ class _Router:
                 edit_needs(subtask.estimate) if subtask.deliverable is Deliverable.EDIT else LEAST_TEXT_TOKENS
             ),
             tag=subtask.tag,
-            checkable=subtask.deliverable is Deliverable.EDIT and self.can_check,
+            checkable=subtask.deliverable is Deliverable.EDIT,
             override=self.started.model_override,
             rung=rung,
             entry=entry,
@@ -370,6 +375,17 @@ class _Router:
     @property
     def table(self) -> RoutingTable:
         return self.access.table
+
+    def odds(self, subtask: Subtask, model: ModelAlias) -> float:
+        """The chance that an escalated attempt passes, from the user's own runs once there are enough of them."""
+        return self.known.odds(
+            model,
+            subtask.tag.rule,
+            tier=subtask.tag.tier,
+            smart=model == self.table.tier_models.get(SMART),
+            entry=False,
+            again=False,
+        )
 
     async def left(self) -> Usd | None:
         left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
