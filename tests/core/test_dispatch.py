@@ -460,7 +460,7 @@ def test_a_failed_subtask_is_retried_on_the_model_and_with_the_remark_of_the_use
     mine = ModelAlias("mine")
     commands = dispatch.handle(RetryRequested(subtask=SubtaskId("parse"), model=mine, note="use re"))
     assert starts(commands) == ["parse#3 on mine"]
-    assert dispatch.node(SubtaskId("parse")).notes == ["use re"]
+    assert dispatch.node(SubtaskId("parse")).notes == ("use re",)
     assert states(dispatch) == {"parse": "running", "render": "waiting", "publish": "waiting"}
     assert play(dispatch, lambda attempt: passed(), commands=commands) == [Finish()]
     assert set(states(dispatch).values()) == {"succeeded"}
