@@ -221,7 +221,9 @@ def _reasons(subtask: Subtask, rows: Mapping[SubtaskId, SubtaskForecast]) -> lis
     ]
     if len(subtask.evidence) > 6:
         lines.append(f"- and {len(subtask.evidence) - 6} more facts")
-    changes = code(", ".join(subtask.touches), 200) if subtask.touches else "anything, so it runs alone"
+    changes = "anything, so it runs alone" if subtask.touches is None else "nothing"
+    if subtask.touches:
+        changes = code(", ".join(subtask.touches), 200)
     checks = "; ".join(f"{check.kind.value} {code(' '.join(check.targets), 160)}" for check in subtask.checks)
     checks = checks or "the project's own suite"
     lines.append(f"- may change {changes}; checked by {checks}")
