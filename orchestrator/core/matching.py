@@ -53,8 +53,11 @@ def apply_replacement(text: str | None, edit: Replacement) -> Applied | Unplaced
     Untouched lines keep their bytes; new lines take the line ending of the lines they replace.
     """
     cuts = ((edit.search, edit.replace), *edit.others)
-    if not any(line.strip() for line in edit.search):
+    filled = [cut for cut in cuts if any(line.strip() for line in cut[0])]
+    if not filled or (cuts[0] not in filled and not (text or "").strip()):
         return _new_file(text, edit.replace)
+    # A divider line inside the SEARCH part cuts off a shorter text that may be there as well: the longest counts.
+    cuts = tuple(sorted(filled, key=lambda cut: -len(cut[0])))
     if text is None:
         return Unplaced(f"{edit.path} does not exist; an empty SEARCH makes a new file")
     lines, endings = _split(text)
@@ -218,31 +221,68 @@ def _fitted(
         tail -= 1
     if exact:
         return new
-    kept = [line for line in lines[span.start : span.end] if line.strip()]
-    shown = [line for line in search if line.strip()]
-    indents = (
-        dict(zip(map(_indent, shown), map(_indent, kept), strict=False)) if len(kept) == len(shown) else {}
-    )
-    originals = {_collapsed(line): line for line in kept}
-    return [_placed(line, indents, originals) for line in new]
+    kept, shown = lines[span.start : span.end], list(search[start:end])
+    if len(kept) != len(shown):
+        kept = [line for line in kept if line.strip()]
+        shown = [line for line in shown if line.strip()]
+    if len(kept) != len(shown):
+        return [_placed(line, {}, _file_units(lines)) for line in new]
+    filled = [
+        (_indent(line), _indent(other)) for line, other in zip(shown, kept, strict=True) if line.strip()
+    ]
+    indents = dict(filled)
+    units = _units(indents) or _file_units(lines)
+    fitted: list[str] = []
+    # What the model only showed stays as it was, whatever happened to its spaces on the way.
+    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, shown, new, autojunk=False).get_opcodes():
+        fitted += kept[i1:i2] if tag == "equal" else [_placed(line, indents, units) for line in new[j1:j2]]
+    return fitted
 
 
 def _indent(line: str) -> str:
     return line[: len(line) - len(line.lstrip())]
 
 
-def _placed(line: str, indents: dict[str, str], originals: dict[str, str]) -> str:
+def _placed(line: str, indents: dict[str, str], units: tuple[str, str]) -> str:
     if not line.strip():
-        return line.strip()
-    if _indent(line) in indents:
-        moved = indents[_indent(line)] + line.lstrip()
-    else:
-        shallower = [known for known in indents if _indent(line).startswith(known)]
-        nearest = max(shallower, key=len, default=None)
-        moved = line if nearest is None else indents[nearest] + line[len(nearest) :]
-    # A line the model only showed, with its spaces changed, stays as it was.
-    kept = originals.get(_collapsed(line))
-    return kept if kept is not None and _indent(kept) == _indent(moved) else moved.rstrip()
+        return line if all(shown == kept for shown, kept in indents.items()) else ""
+    indent, text = _indent(line), line.lstrip()
+    if indent in indents:
+        return indents[indent] + text
+    near = [known for known in indents if indent.startswith(known)]
+    if not near:
+        return _shifted(indent, indents).replace(*units) + text
+    nearest = max(near, key=len)
+    return indents[nearest] + indent[len(nearest) :].replace(*units) + text
+
+
+def _shifted(indent: str, indents: dict[str, str]) -> str:
+    """An indentation above all that was shown, moved as far as those were."""
+    moves = {kept.removesuffix(shown) for shown, kept in indents.items() if kept.endswith(shown)}
+    return moves.pop() + indent if len(moves) == 1 and len(indents) > 0 else indent
+
+
+def _units(indents: dict[str, str]) -> tuple[str, str] | None:
+    """One step of indentation as the model showed it and as the file has it, where the one is a tab."""
+    for shown, kept in indents.items():
+        if shown and kept and set(shown) == {"\t"} and set(kept) == {" "} and len(kept) % len(shown) == 0:
+            return "\t", " " * (len(kept) // len(shown))
+        if shown and kept and set(shown) == {" "} and set(kept) == {"\t"} and len(shown) % len(kept) == 0:
+            return " " * (len(shown) // len(kept)), "\t"
+        if shown and shown == kept:
+            return shown, kept
+    return None
+
+
+def _file_units(lines: list[str]) -> tuple[str, str]:
+    """The same by the whole file, for a block whose own lines are not indented."""
+    indents = [_indent(line) for line in lines if line[:1] in (" ", "\t") and line.strip()]
+    tabs = sum("\t" in indent for indent in indents)
+    if indents and not tabs:
+        return "\t", " " * (
+            min(len(indent) for indent in indents if len(indent) > 1) if max(map(len, indents)) > 1 else 1
+        )
+    return "\t", "\t"
 
 
 def _nearest_place(lines: list[str], search: tuple[str, ...]) -> str:
