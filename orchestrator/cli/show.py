@@ -88,14 +88,16 @@ def _follow(home: Home, chosen: KnownRun, *, as_json: bool) -> None:
 
 def _may_write(paths: Iterable[Path | None], *, force: bool) -> None:
     """Settle before a run is followed for hours whether files may be replaced. Raises WouldOverwrite."""
-    from orchestrator.adapters.plan_files import WouldOverwrite
-
     for path in paths:
         if path is not None and path.exists() and not force:
+            from orchestrator.adapters.plan_files import WouldOverwrite
+
             raise WouldOverwrite(f"{path} exists: name another file, or add --force")
 
 
 def _write(report: Report, *, html: Path | None, md: Path | None, force: bool) -> None:
+    if html is None and md is None:
+        return
     from orchestrator.adapters.plan_files import write_text
 
     if html is not None:
