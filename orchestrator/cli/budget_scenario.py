@@ -13,11 +13,21 @@ import typer
 from orchestrator.core.catalogue import RoutingTable
 from orchestrator.core.domain import CHEAP, SMART, ModelAlias
 from orchestrator.core.money import Price, Rates, Usd
-from orchestrator.core.scenario import Scenario, Size, Step, all_smart, price_steps, split
+from orchestrator.core.scenario import (
+    DAYS,
+    FLAT_PRICES,
+    Scenario,
+    Size,
+    Step,
+    all_smart,
+    day_steps,
+    price_steps,
+    split,
+)
 from orchestrator.core.serial import encode
 from orchestrator.core.text import one_line
 
-NAMES = ("all-smart", "split", "mix")
+NAMES = (*(day.name for day in DAYS), "all-smart", "split", "mix")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +94,7 @@ def priced(wanted: Wanted, table: RoutingTable, given: Mapping[ModelAlias, Price
     smart = table.tier_models.get(SMART, ModelAlias(SMART))
     cheap = table.tier_models.get(CHEAP, ModelAlias(CHEAP))
     cheap_requests = int(wanted.requests * wanted.cheap_share)
-    known = {
+    known = {day.name: day_steps(day) for day in DAYS} | {
         "all-smart": all_smart(wanted.requests, wanted.tokens, smart=smart),
         "split": split(
             wanted.requests,
@@ -103,11 +113,14 @@ def priced(wanted: Wanted, table: RoutingTable, given: Mapping[ModelAlias, Price
         raise typer.BadParameter(f"no scenario {one_line(wanted.name, 40)!r}: there are {', '.join(NAMES)}")
     if wanted.name == "mix" and not wanted.mix:
         raise typer.BadParameter("say which: --mix cheap=8,smart=2", param_hint="--mix")
-    default = ["all-smart", "split", *(["mix"] if wanted.mix else [])]
+    default = [*(day.name for day in DAYS), "all-smart", "split", *(["mix"] if wanted.mix else [])]
     names = default if wanted.name is None else [wanted.name]
-    models = {step.model for name in names for step in known[name] if step.count}
+    days = {day.name for day in DAYS}
+    models = {step.model for name in names if name not in days for step in known[name] if step.count}
     found = {model: _price(model, table, given) for model in sorted(models)}
-    return [price_steps(name, known[name], found) for name in names]
+    # The days are reckoned at the flat prices of their time, unless others are given.
+    flat = {ModelAlias(tier): price for tier, price in FLAT_PRICES.items()} | dict(given)
+    return [price_steps(name, known[name], flat if name in days else found) for name in names]
 
 
 def _price(model: ModelAlias, table: RoutingTable, given: Mapping[ModelAlias, Price]) -> Price:
@@ -125,14 +138,22 @@ def _price(model: ModelAlias, table: RoutingTable, given: Mapping[ModelAlias, Pr
 
 
 def lines(scenarios: Sequence[Scenario]) -> Iterator[str]:
+    days = {day.name: day for day in DAYS}
     for scenario in scenarios:
-        yield scenario.name
+        day = days.get(scenario.name)
+        about = (
+            f": {day.about}, {day.requests} requests, {day.simple_percent} % of them simple, at flat prices"
+            if day
+            else ""
+        )
+        yield f"{scenario.name}{about}"
         for step in scenario.steps:
             yield f"  {one_line(step.arithmetic, 200)}"
         cents = _cents(scenario.total)
         yield f"  together {scenario.total}{'' if cents == str(scenario.total) else f', about {cents}'}"
-    first = scenarios[0]
-    for scenario in scenarios[1:]:
+    compared = [scenario for scenario in scenarios if scenario.name not in days]
+    first = compared[0] if compared else scenarios[0]
+    for scenario in compared[1:]:
         if first.total:
             yield f"{scenario.name} costs {scenario.total.share(first.total):.1%} of {first.name}"
 

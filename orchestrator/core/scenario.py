@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.core.domain import ModelAlias
-from orchestrator.core.money import ZERO, Price, Usage, Usd, bill
+from orchestrator.core.domain import CHEAP, SMART, ModelAlias
+from orchestrator.core.money import ZERO, Price, Rates, Usage, Usd, bill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +40,10 @@ class PricedStep:
     def arithmetic(self) -> str:
         """The line a reader can check with a pocket calculator."""
         size = self.step.size
+        out = f" in, {size.output_tokens:,} out" if size.output_tokens else ""
         return (
             f"{self.step.count} x {self.step.model} for {self.step.what} "
-            f"({size.input_tokens:,} tokens in, {size.output_tokens:,} out): "
+            f"({size.input_tokens:,} tokens{out}): "
             f"{self.step.count} x {self.each} = {self.total}"
         )
 
@@ -57,6 +58,37 @@ class Scenario:
     @property
     def total(self) -> Usd:
         return sum((step.total for step in self.steps), ZERO)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """A day of work as the project's brief reckoned it: one flat price a token, whatever its direction."""
+
+    name: str
+    about: str
+    requests: int
+    tokens: int
+    simple_percent: int
+
+
+DAYS = (
+    Day(name="full-day", about="8 hours of coding", requests=50, tokens=1_000, simple_percent=70),
+    Day(name="high-intensity", about="4 hours of refactoring", requests=100, tokens=1_500, simple_percent=40),
+)
+FLAT_PRICES = {
+    CHEAP: Price(base=Rates(input=Usd.of(1), output=Usd.of(1))),
+    SMART: Price(base=Rates(input=Usd.of(15), output=Usd.of(15))),
+}
+
+
+def day_steps(day: Day) -> tuple[Step, ...]:
+    """The simple requests of the day on the cheap model, the complex ones on the smart model."""
+    size = Size(input_tokens=day.tokens, output_tokens=0)
+    simple = day.requests * day.simple_percent // 100
+    return (
+        Step(what="simple requests", count=simple, model=ModelAlias(CHEAP), size=size),
+        Step(what="complex requests", count=day.requests - simple, model=ModelAlias(SMART), size=size),
+    )
 
 
 def price_steps(name: str, steps: tuple[Step, ...], prices: Mapping[ModelAlias, Price]) -> Scenario:

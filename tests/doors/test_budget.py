@@ -121,6 +121,16 @@ def test_a_stopped_model_is_allowed_again_by_name(run):
     assert "stopped" not in run("status")
 
 
+def test_the_two_days_of_the_brief_come_out_to_the_cent(run):
+    text = run("scenario")
+    assert "35 x cheap for simple requests (1,000 tokens): 35 x $0.001 = $0.035" in text
+    assert "15 x smart for complex requests (1,000 tokens): 15 x $0.015 = $0.225" in text
+    assert "together $0.26" in text
+    assert "40 x cheap for simple requests (1,500 tokens): 40 x $0.0015 = $0.06" in text
+    assert "60 x smart for complex requests (1,500 tokens): 60 x $0.0225 = $1.35" in text
+    assert "together $1.41" in text
+
+
 def test_the_scenarios_show_their_arithmetic_and_take_other_mixes_and_prices(run):
     prices = ["--price", "smart=3/15", "--price", "cheap=0.1/0.4"]
     text = run("scenario", *prices)
