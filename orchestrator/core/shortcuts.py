@@ -14,6 +14,10 @@ _SNIFFS = re.compile(
     r"|sys\.argv.*(?:pytest|unittest)"
 )
 
+LONG_INPUT = 14
+# What a program may well ask for by name: commands, kinds, extensions, separators of one character repeated.
+_WORD = re.compile(r"'[\w.\-+ ]{0,40}'|'(\W)\1+'")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortcut:
@@ -38,7 +42,7 @@ def shortcuts(path: str, before: str, after: str, tests: Iterable[str]) -> Itera
     examples = [example for text in tests for example in _examples(text)]
     known = {ast.dump(node) for node in ast.walk(old)}
     for line, shown, asked, given in _special_cases(new, known):
-        if any(asked <= example and given <= example for example in examples):
+        if any(asked & example and given <= example for example in examples):
             yield Shortcut(line=line, what=f"answers an example of the tests: {shown}")
     inputs = frozenset[str]().union(*examples)
     for line, shown, text in _recognised(new, known):
@@ -88,11 +92,6 @@ def _plain(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return repr(int(value))
     return repr(value)
-
-
-LONG_INPUT = 14
-# What a program may well ask for by name: commands, kinds, extensions, separators of one character repeated.
-_WORD = re.compile(r"'[\w.\-+ ]{0,40}'|'(\W)\1+'")
 
 
 def _recognised(tree: ast.Module, known: set[str]) -> Iterator[tuple[int, str, str]]:
@@ -157,10 +156,11 @@ def _both(
     line: int, asked: ast.expr, given: ast.expr, shown: str
 ) -> Iterator[tuple[int, str, frozenset[str], frozenset[str]]]:
     names = [inner for inner in ast.walk(given) if isinstance(inner, ast.Name | ast.Call | ast.Attribute)]
-    question, answer = _constants(asked), _constants(given)
-    if names or not answer or not question - _TRIVIAL:
-        return
-    yield line, f"{shown} gives {ast.unparse(given)}"[:100], question, answer
+    # A plain word is a kind, a unit, a command: programs decide by those all the time.
+    question = frozenset(text for text in _constants(asked) - _TRIVIAL if not _WORD.fullmatch(text))
+    answer = _constants(given)
+    if question and answer and not names:
+        yield line, f"{shown} gives {ast.unparse(given)}"[:100], question, answer
 
 
 def _is_looked_up(function: ast.AST, wanted: ast.Dict) -> bool:

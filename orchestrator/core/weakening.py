@@ -197,14 +197,26 @@ def _shape(text: str) -> str:
     tree = _parse(text)
     if tree is None:
         return text
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and not re.match(r"[A-Z]|assert|pytest$|self$|fail", node.id):
-            node.id = "name"
-        elif isinstance(node, ast.Attribute) and not re.match(
-            r"[A-Z]|assert|raises$|warns$|approx$|fail", node.attr
-        ):
-            node.attr = "name"
-    return ast.unparse(tree)
+    return ast.unparse(_Nameless().visit(tree))
+
+
+_KEPT = re.compile(r"[A-Z]|assert|raises$|warns$|approx$|fail")
+
+
+class _Nameless(ast.NodeTransformer):
+    """Every name, dotted or not, becomes the same one; what asks stays, and so does what is raised."""
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        keep = _KEPT.match(node.id) or node.id in ("self", "pytest")
+        return node if keep else ast.Name(id="name", ctx=node.ctx)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        inner = self.visit(node.value)
+        if _KEPT.match(node.attr):
+            return ast.Attribute(value=inner, attr=node.attr, ctx=node.ctx)
+        if isinstance(inner, ast.Name) and inner.id == "name":
+            return ast.Name(id="name", ctx=node.ctx)
+        return ast.Attribute(value=inner, attr="name", ctx=node.ctx)
 
 
 def _parameters(case: _Case) -> str:
