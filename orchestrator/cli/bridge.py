@@ -29,27 +29,58 @@ def import_(
     format: Annotated[str | None, _FORMAT] = None,
     tag: Annotated[str | None, typer.Option(help="The tag of a task-master file.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the next so many open tasks.")] = None,
+    enrich: Annotated[
+        bool, typer.Option("--enrich", help="Ask a cheap model for categories, files, checks and splits.")
+    ] = False,
+    budget: Annotated[str | None, typer.Option(metavar="USD", help="The most --enrich may spend.")] = None,
+    scripted: Annotated[
+        str | None, typer.Option(metavar="FILE|URL", help="Play the models from a script; costs nothing.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     config: Annotated[Path | None, typer.Option(help="Another configuration file.")] = None,
 ) -> None:
-    """Make a plan of the open tasks of a task list. Calls no model and spends nothing."""
+    """Make a plan of the open tasks of a task list. Calls no model and spends nothing, unless --enrich asks for it."""
     from orchestrator.adapters.formats.task_files import read_task_file
     from orchestrator.adapters.plan_files import write_plan
     from orchestrator.core.text import safe_text
     from orchestrator.task_plans import keep_original, plan_of
     from orchestrator.wiring import open_home
 
-    home = open_home(config)
+    home = open_home(config, scripted=scripted)
     tasks = read_task_file(file, format=format, tag=tag)
     for warning in tasks.warnings:
         typer.echo(safe_text(f"{file}: {warning}"), err=True)
     plan = plan_of(home, tasks, file, limit=limit)
+    if enrich:
+        plan = _enriched(home, plan, budget)
     keep_original(home, tasks.data)
     write_plan(out, plan, overwrite=force)
     done = sum(1 for item in tasks.tasks if tasks.is_done(item))
     typer.echo(
         f"{out}: {len(plan.subtasks)} subtasks of {tasks.format} ({done} of {len(tasks.tasks)} tasks are done)"
     )
+
+
+def _enriched(home: Home, plan: Plan, budget: str | None) -> Plan:
+    """What a cheap model infers, within the budget named or the share that planning may take of the day's."""
+    import asyncio
+
+    from orchestrator.cli.amounts import dollars
+    from orchestrator.cli.approval import say
+    from orchestrator.enrichment import enrich
+    from orchestrator.session import new_run_id
+    from orchestrator.wiring import ModelAccess
+
+    settings = home.settings
+    cap = dollars(budget, "--budget") or settings.budget.max_budget.scaled(settings.planning_share)
+    with ModelAccess.open(home) as access:
+        done = asyncio.run(enrich(home, access, plan, cap=cap, run=new_run_id(home.clock), say=say))
+    for what in done.left_out[:20]:
+        say(f"left out: {what}")
+    say(
+        f"inferred something for {done.changed} tasks, for {done.bill.rounded()}; `orchestrator plan edit` changes it"
+    )
+    return done.plan
 
 
 def export(

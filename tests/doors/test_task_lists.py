@@ -60,3 +60,38 @@ def test_plan_takes_a_task_file_and_a_limit_and_says_what_is_wrong_with_others(p
     assert "--tag" in project.run("plan", NAME, "--tag", "x", code=2)
     project.tasks.write_text(TASKS.replace("[ ]", "[x]"))
     assert "nothing is open" in project.run("plan", NAME, code=None)
+
+
+def test_enriching_infers_files_checks_and_splits_for_a_price_and_leaves_nonsense_out(project: Project):
+    answer = {
+        "subtasks": [
+            {
+                "id": "2-1",
+                "category": "cheap/unit-tests",
+                "touches": ["bye.py", "../x", "test_bye.py"],
+                "checks": [
+                    {"kind": "tests", "targets": ["test_bye.py"]},
+                    {"kind": "shell", "targets": ["rm"]},
+                ],
+            },
+            {"id": "2-2", "category": "no/such", "split": [{"title": "First half"}, {"title": "Other half"}]},
+            {"id": "9-9", "category": "cheap/unit-tests"},
+        ]
+    }
+    project.script.write_text(json.dumps({"rules": [{"text": json.dumps(answer)}]}))
+    said = project.run("import", NAME, "--out", "plan.json", "--enrich", "--budget", "0.20")
+    assert "at most $0." in said and "left out: 9-9" in said and "inferred something for 2 tasks" in said
+    subtasks = {
+        entry["id"]: entry for entry in json.loads((project.root / "plan.json").read_text())["subtasks"]
+    }
+    assert list(subtasks) == ["2-1", "2-2-part-1", "2-2", "3-1"]
+    assert subtasks["2-1"]["touches"] == ["bye.py", "test_bye.py"]
+    assert subtasks["2-1"]["checks"] == [{"kind": "tests", "targets": ["test_bye.py"]}]
+    assert subtasks["2-1"]["category"] == "cheap/unit-tests"
+    assert any("inferred by a model" in note for note in subtasks["2-1"]["notes"])
+    assert subtasks["2-2"]["depends_on"] == ["2-2-part-1"] and subtasks["2-2"]["source"].endswith("#2.2,2.3")
+    assert not subtasks["2-2-part-1"].get("source")
+    project.run("export", "plan.json", "--out", "same.md")
+    assert (project.root / "same.md").read_text() == TASKS
+    refused = project.run("import", NAME, "--out", "b.json", "--enrich", "--budget", "0.0000001", code=3)
+    assert "may cost up to" in refused and not (project.root / "b.json").exists()
