@@ -58,7 +58,14 @@ def read_standard_file(path: Path, *, tiers: Iterable[str] = USUAL_TIERS) -> Sta
 
 
 def _shown(path: Path) -> str:
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
+    """A name that says which standard it is, the same on every machine: tags are part of plans, and plans travel."""
+    resolved = path.resolve()
+    if resolved == packaged("agent-os", "standards", FILE_NAME).resolve():
+        return f"the packaged {FILE_NAME}"
+    for find_root, prefix in ((Path.cwd, ""), (Path.home, "~/")):
+        try:
+            return prefix + str(resolved.relative_to(find_root().resolve()))
+        except (ValueError, OSError, RuntimeError):
+            # Not below it, or there is no such directory.
+            continue
+    return str(path)
