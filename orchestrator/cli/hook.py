@@ -69,7 +69,7 @@ def execute_tasks(
             request,
             spec=spec or request.spec,
             only=request.only + numbers,
-            go=(request.go or go) and not plan,
+            go=request.go or go,
             budget=cap or request.budget,
         )
     else:
