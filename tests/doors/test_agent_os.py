@@ -108,6 +108,7 @@ def test_settings_that_are_not_json_are_left_alone_by_name(project: Project):
 # --- the hook -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_prompt_shows_the_plan_spends_nothing_and_the_go_carries_it_out_once(project: Project):
     said = json.loads(project.run("hook", "execute-tasks", stdin=prompt(project)))
     context = said["hookSpecificOutput"]["additionalContext"]

@@ -95,3 +95,29 @@ def test_enriching_infers_files_checks_and_splits_for_a_price_and_leaves_nonsens
     assert (project.root / "same.md").read_text() == TASKS
     refused = project.run("import", NAME, "--out", "b.json", "--enrich", "--budget", "0.0000001", code=3)
     assert "may cost up to" in refused and not (project.root / "b.json").exists()
+
+
+KIT = """# Tasks: greetings
+
+## Phase 1: Setup
+
+- [ ] T001 [P] Write a goodbye in `bye.py` and `test_bye.py`
+- [ ] T002 [P] Shout it in `shout.py` and `test_shout.py`
+"""
+
+
+@pytest.mark.slow
+def test_two_that_run_beside_each_other_tick_neighbouring_lines_without_a_conflict(project: Project):
+    kit = project.root / "specs" / "001" / "tasks.md"
+    kit.parent.mkdir(parents=True)
+    kit.write_text(KIT)
+    project.git("add", ".")
+    project.git("commit", "-q", "-m", "kit")
+    project.script.write_text(
+        project.script.read_text().replace("task 2.1 of", "T001 of").replace("task 2.2 of", "T002 of")
+    )
+    said = project.run("run", "specs/001/tasks.md", "--yes", "--budget", "0.5", "--parallel", "2")
+    run = next(word for word in said.split() if word.count("-") == 2 and word[:8].isdigit()).strip(":,.")
+    assert project.git("show", f"orchestrator/{run}:specs/001/tasks.md") == KIT.replace("[ ]", "[x]")
+    ticks = project.git("log", "--format=%s", f"main..orchestrator/{run}", "--", "specs/001/tasks.md")
+    assert len(ticks.splitlines()) == 2
