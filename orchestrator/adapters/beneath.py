@@ -63,13 +63,14 @@ class Beneath:
             return None
         except OSError as error:
             raise PathRefused(path, _why(error)) from None
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(handle)
+            raise PathRefused(path, "is a directory" if stat.S_ISDIR(status.st_mode) else "not a file")
         with os.fdopen(handle, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise PathRefused(path, "not a file")
             if status.st_size > LARGEST_FILE:
                 raise PathRefused(path, f"larger than {LARGEST_FILE} bytes")
-            return file.read()
+            return file.read(LARGEST_FILE + 1)
 
     def write(self, path: str, data: bytes) -> None:
         """Write the file, whole or not at all; an existing one keeps its mode. Raises PathRefused."""
