@@ -66,6 +66,8 @@ def plan_of(home: Home, tasks: TaskList, path: Path, *, limit: int | None = None
             planner=f"{PLANNER}{tasks.format}",
             commit=home.git.head() if home.repository is not None else "",
             goal=original_digest(tasks.data),
+            # Two tags of one file may hold the same ids: a status must go where the plan came from.
+            template=tasks.tag or "",
             standard=home.standard.digest,
             prices=home.settings.prices_digest,
         ),

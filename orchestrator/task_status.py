@@ -59,7 +59,11 @@ def write_live(home: Home, run: RunId) -> Path | None:
     )
     path = Path(started.repository) / source
     landed, failed = of_run(home, run)
-    tasks = read_task_file(path, format=started.plan.made_from.planner.removeprefix(PLANNER))
+    tasks = read_task_file(
+        path,
+        format=started.plan.made_from.planner.removeprefix(PLANNER),
+        tag=started.plan.made_from.template or None,
+    )
     known = [name for subtask in landed for name in ids.get(subtask, ()) if name in tasks.by_id]
     notes = {ids[name][0]: why for name, why in failed.items() if name in ids and ids[name][0] in tasks.by_id}
     ticked = dict.fromkeys(tasks.finished_with(known), True)

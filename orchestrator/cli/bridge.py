@@ -144,20 +144,7 @@ def _original(home: Home, plan: Plan, format: str, given: Path | None, out: Path
         raise NoOriginal(
             f"the {format} file that the plan was imported from is not known here: name it with --from FILE"
         )
-    if format != "task-master":
-        return read_tasks(out.name, data, format=format)
-    from orchestrator.adapters.formats.task_master import tags_of
-    from orchestrator.task_plans import covered
-
-    needed = {name for names in covered(plan).values() for name in names}
-    lists = [read_tasks(out.name, data, format=format, tag=tag) for tag in tags_of(data) or (None,)]
-    titles = {subtask.title for subtask in plan.subtasks}
-    fitting = [tasks for tasks in lists if needed <= tasks.by_id.keys()]
-    if not fitting:
-        raise NoOriginal(
-            "no tag of that file holds the tasks of this plan: name the right one with --from FILE"
-        )
-    return max(fitting, key=lambda tasks: sum(item.title in titles for item in tasks.items))
+    return read_tasks(out.name, data, format=format, tag=plan.made_from.template or None)
 
 
 def _finished(

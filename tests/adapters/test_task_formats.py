@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -16,6 +17,7 @@ from orchestrator.adapters.formats.spec_kit import read_spec_kit
 from orchestrator.adapters.formats.task_files import TaskFileChanged, read_task_file, write_status
 from orchestrator.adapters.formats.task_list import Role, TaskFileFault, TaskList
 from orchestrator.adapters.formats.task_master import complexity_of, read_task_master, tags_of
+from orchestrator.adapters.formats.ticking import tick_in
 from orchestrator.adapters.settings import load_standard
 from orchestrator.core.domain import Plan, Provenance
 from orchestrator.core.planning import compile_plan, plan_to_json
@@ -404,3 +406,17 @@ def test_mutated_real_files_never_crash_and_lose_nothing(shared_data: Path, data
         return
     assert tasks.with_status({}) == mutated
     nodes_of(tasks)
+
+
+def test_a_subtask_ticks_the_tag_it_came_from(tmp_path: Path) -> None:
+    tasks = b'{"tasks": [{"id": 1, "title": "X", "status": "pending"}]}'
+    both = b'{"a": ' + tasks + b', "b": ' + tasks + b"}"
+    (tmp_path / "tasks.json").write_bytes(both)
+    plan = compiled(read_task_master(both, tag="b"))
+    plan = replace(plan, made_from=replace(plan.made_from, template="b"))
+    subtask = replace(plan.subtasks[0], source="tasks.json#1")
+    assert tick_in(tmp_path, subtask, plan, "task-master") == "tasks.json"
+    first, second = (tmp_path / "tasks.json").read_bytes().split(b'"b":')
+    assert b"pending" in first and b"done" in second
+    assert tick_in(tmp_path, subtask, plan, "task-master") is None
+    assert tick_in(tmp_path, replace(subtask, source="../tasks.json#1"), plan, "task-master") is None

@@ -104,6 +104,8 @@ def draft_of(
 ) -> dict[str, Any]:
     """Return plain data for `compile_plan`. `source` is how the plan names the file. Raises NothingOpen."""
     nodes = nodes_of(tasks, limit=limit)
+    if not tasks.tasks:
+        raise TaskFileFault(f"{source}: no task is in it that could be read as {tasks.format}")
     if not nodes:
         raise NothingOpen(f"{source}: nothing is open, all {len(tasks.tasks)} tasks are done or set aside")
     subtasks = [_subtask(tasks, node, source, complexity or {}) for node in nodes]

@@ -49,7 +49,8 @@ def tick_in(root: Path, subtask: Subtask, plan: Plan, format: str) -> str | None
         return None
     data = read_bytes(place)
     names = ids.split(",")
-    for tag in _tags(format, data):
+    tags = (plan.made_from.template,) if plan.made_from.template else _tags(format, data)
+    for tag in tags:
         try:
             tasks = read_tasks(place.name, data, format=format, tag=tag)
         except TaskFileFault:
