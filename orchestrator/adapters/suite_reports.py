@@ -58,7 +58,7 @@ def json_lines(report: Path, output: str, worktree: str) -> Iterator[OneTest]:
                 status=Status(entry["status"]),
                 message=str(entry["message"])[-MESSAGE:],
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
 
 
@@ -94,9 +94,9 @@ def junit(package: str) -> Read:
             status, message = _status(case)
             classname, name = case.get("classname") or "", case.get("name") or ""
             file = _relative(case.get("file") or "", worktree, package)
-            if not file and not classname:
+            if not classname:
                 # A module that could not be collected is reported under its own name.
-                file = _relative(name.replace(".", "/") + ".py", worktree, package)
+                file = file or _relative(name.replace(".", "/") + ".py", worktree, package)
                 yield OneTest(name=file or name, file=file, status=status, message=message or "not collected")
                 continue
             module = file.removesuffix(".py").replace("/", ".")
@@ -147,27 +147,30 @@ def _json(path: Path) -> Any:
         return None
 
 
-def jest(_place: Path) -> Read:
+def _items(value: Any) -> Iterator[dict[str, Any]]:
+    """The objects of a list; nothing for anything else."""
+    if isinstance(value, list):
+        yield from (item for item in value if isinstance(item, dict))
+
+
+def jest(report: Path, output: str, worktree: str) -> Iterator[OneTest]:
     """Jest's JSON, which vitest writes too."""
-
-    def read(report: Path, output: str, worktree: str) -> Iterator[OneTest]:
-        document = _json(report / "report.json")
-        if not isinstance(document, dict):
-            return
-        for file_result in document.get("testResults") or ():
-            file = _relative(str(file_result.get("name") or ""), worktree, "")
-            tests = file_result.get("assertionResults") or ()
-            for test in tests:
-                told = str(test.get("status"))
-                status = {"passed": Status.PASSED, "failed": Status.FAILED}.get(told, Status.SKIPPED)
-                message = "\n".join(map(str, test.get("failureMessages") or ()))
-                name = str(test.get("fullName") or test.get("title") or "")
-                yield OneTest(name=f"{file} > {name}", file=file, status=status, message=message[-MESSAGE:])
-            if not tests and file_result.get("status") == "failed":
-                message = str(file_result.get("message") or "")
-                yield OneTest(name=file, file=file, status=Status.FAILED, message=message[-MESSAGE:])
-
-    return read
+    document = _json(report / "report.json")
+    for told in _items(document.get("testResults") if isinstance(document, dict) else None):
+        file = _relative(str(told.get("name") or ""), worktree, "")
+        tests = list(_items(told.get("assertionResults")))
+        for test in tests:
+            known = {"passed": Status.PASSED, "failed": Status.FAILED}
+            messages = test.get("failureMessages")
+            yield OneTest(
+                name=f"{file} > {test.get('fullName') or test.get('title') or ''}",
+                file=file,
+                status=known.get(str(test.get("status")), Status.SKIPPED),
+                message="\n".join(map(str, messages if isinstance(messages, list) else ()))[-MESSAGE:],
+            )
+        if not tests and told.get("status") == "failed":
+            message = str(told.get("message") or "")
+            yield OneTest(name=file, file=file, status=Status.FAILED, message=message[-MESSAGE:])
 
 
 def mocha(report: Path, output: str, worktree: str) -> Iterator[OneTest]:
@@ -177,9 +180,10 @@ def mocha(report: Path, output: str, worktree: str) -> Iterator[OneTest]:
     for key, status in (
         ("passes", Status.PASSED), ("failures", Status.FAILED), ("pending", Status.SKIPPED),
     ):  # fmt: skip
-        for test in document.get(key) or ():
+        for test in _items(document.get(key)):
             file = _relative(str(test.get("file") or ""), worktree, "")
-            error = test.get("err") or {}
+            error = test.get("err")
+            error = error if isinstance(error, dict) else {}
             yield OneTest(
                 name=f"{file} > {test.get('fullTitle')}",
                 file=file,
@@ -193,7 +197,7 @@ def _go_events(output: str) -> Iterator[dict[str, Any]]:
         if line.startswith("{"):
             try:
                 event = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(event, dict):
                 yield event

@@ -246,10 +246,10 @@ def _command(suite: Suite, report: Path, selection: Selection | None, worktree: 
                 f"--outputFile={report / 'report.json'}",
                 "--testLocationInResults",
             )
-            return _node(suite, added, selection, reports.jest(report.parent), worktree)
+            return _node(suite, added, selection, reports.jest, worktree)
         case Runner.VITEST:
             added = ("--reporter=default", "--reporter=json", f"--outputFile.json={report / 'report.json'}")
-            return _node(suite, added, selection, reports.jest(report.parent), worktree)
+            return _node(suite, added, selection, reports.jest, worktree)
         case Runner.MOCHA:
             added = ("--reporter", "json", "--reporter-option", f"output={report / 'report.json'}")
             return _node(suite, added, None, reports.mocha, worktree)
