@@ -255,16 +255,21 @@ class MeteredModel:
         if isinstance(result, CallFailure) and result.unprocessed:
             await _despite_cancellation(self._ledger.release(hold, reason=result.message))
             return result
-        charge, flags = self._charge(deployment, amount, result)
-        if self._replies is not None and not isinstance(result, CallFailure):
-            # Before it is settled: a settled call whose reply is lost would be asked and paid again.
-            kept = _reply(deployment, result, turn)
-            self._replies.write(request, replace(kept, bill=kept.bill + (charge or amount)))
-        turn.bill += await _despite_cancellation(
-            self._ledger.settle(
-                hold, bill=charge, usage=result.usage, answered_by=result.answered_by, flags=flags
+        charge: Usd | None = None
+        flags = result.flags
+        try:
+            charge, flags = self._charge(deployment, amount, result)
+            if self._replies is not None and not isinstance(result, CallFailure):
+                # Before it is settled: a settled call whose reply is lost would be asked and paid again.
+                kept = _reply(deployment, result, turn)
+                self._replies.write(request, replace(kept, bill=kept.bill + (charge or amount)))
+        finally:
+            # Whatever goes wrong in between: an open hold would be waited for as long as this process lives.
+            turn.bill += await _despite_cancellation(
+                self._ledger.settle(
+                    hold, bill=charge, usage=result.usage, answered_by=result.answered_by, flags=flags
+                )
             )
-        )
         turn.flags = (*turn.flags, *flags)
         return result if isinstance(result, CallFailure) else _reply(deployment, result, turn)
 
@@ -314,7 +319,8 @@ class MeteredModel:
         charge = max(bill(deployment.price, usage), stated or ZERO)
         if other:
             prices = prices_of(result.answered_by, self._catalogue, _price_map())
-            charge = max([charge, *(bill(price, usage) for price in prices)])
+            # A model that nobody knows the price of costs what was held, at the least.
+            charge = max([charge, *([bill(price, usage) for price in prices] or [amount])])
         return charge, ((*flags, Flag.OVERRUN) if charge > amount else flags)
 
 

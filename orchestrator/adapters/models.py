@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.adapters.models_failures import (
     CallFailure,
     FailureKind,
+    kind_of_status,
     kind_of_wire,
     retry_after_seconds,
     told_by,
 )
-from orchestrator.adapters.models_usage import WireReply, read_reply, text_of
+from orchestrator.adapters.models_usage import WireReply, finish_of, read_reply, text_of
 from orchestrator.adapters.scrubbing import scrubbed, secrets_in, secrets_in_url
+from orchestrator.adapters.settings_models import KEY_VARIABLES
 from orchestrator.adapters.tokens import input_token_bound as input_token_bound
 from orchestrator.core.catalogue import Deployment
 from orchestrator.core.money import Usage, Usd
@@ -40,6 +42,20 @@ T = TypeVar("T")
 _MESSAGE_LENGTH = 300
 # A local server's address with no key: LiteLLM would send it whatever key it finds in the environment.
 _NO_KEY = "no-key"
+# Whose calls all pass our transport, so that one which did not come by never left. LiteLLM calls others by clients
+# of its own; those that are not known here are charged in doubt.
+WATCHED_PROVIDERS = frozenset(
+    {
+        *KEY_VARIABLES,
+        "azure_ai",
+        "codestral",
+        "databricks",
+        "hosted_vllm",
+        "litellm_proxy",
+        "lm_studio",
+        "ollama_chat",
+    }
+)
 _OLLAMA_CONTEXT_STEP = 1024
 _OLLAMA_DEFAULT_CONTEXT = 32_768
 
@@ -104,21 +120,24 @@ class ModelCalls:
         litellm = await asyncio.to_thread(loaded_litellm)
         from orchestrator.adapters.models_wire import CURRENT, Wire
 
-        wire = Wire()
+        wire = Wire(most_output_tokens=request.max_output_tokens)
         token = CURRENT.set(wire)
         try:
             # LiteLLM's `timeout` is per read; only this bounds the whole call.
             async with asyncio.timeout(request.deadline_seconds):
-                text, finish = await _withdrawable(_complete(litellm, arguments), wire)
+                text, finish = await _withdrawable(_complete(litellm, arguments), wire, deployment)
         except TimeoutError:
             return self._failed(
                 deployment, wire, f"no complete reply within {request.deadline_seconds:.0f} s", timed_out=True
             )
         except Exception as error:
+            wire.sent = wire.sent or _left_unseen(deployment, wire, error)
             # What is odd about a reply's usage makes LiteLLM fail on all of it; it was paid, so it is read here.
-            text, finish = text_of(wire.text()) if wire.status == 200 else None, "stop"
+            text, finish = text_of(wire.text()) if wire.status == 200 else None, finish_of(wire.text())
             if text is None:
-                return self._failed(deployment, wire, told_by(wire, str(error)))
+                return self._failed(deployment, wire, wire.refused or told_by(wire, str(error)))
+        else:
+            wire.sent = wire.sent or _left_unseen(deployment, wire, None)
         finally:
             progress.sent = wire.sent
             CURRENT.reset(token)
@@ -131,6 +150,15 @@ class ModelCalls:
         text: str | None,
         finish: str,
     ) -> Answer | CallFailure:
+        if not wire.reached and text is not None:
+            # LiteLLM fetched it by a client of its own: the reply is good, what it cost is not known.
+            return Answer(
+                text=text,
+                answered_by=deployment.model,
+                finish_reason=finish,
+                usage=None,
+                flags=(Flag.NO_USAGE,),
+            )
         said = read_reply(wire.text(), streamed=deployment.parameters.get("stream") is True)
         if not said.ended:
             return self._failed(deployment, wire, "the reply was cut off", cut=True)
@@ -248,7 +276,31 @@ class ModelCalls:
         return arguments
 
 
-async def _withdrawable(work: Coroutine[Any, Any, T], wire: Wire) -> T:
+def _left_unseen(deployment: Deployment, wire: Wire, error: BaseException | None) -> bool:
+    """Whether a call that never came by our transport may have reached its provider by another client of LiteLLM's.
+
+    `error` is what LiteLLM raised, None for a reply. Only what it refused itself, in the words of a provider's
+    refusal or for want of a package, is known not to have left.
+    """
+    if wire.reached:
+        return False
+    if error is None:
+        return True
+    provider = str(deployment.parameters.get("custom_llm_provider") or deployment.model.partition("/")[0])
+    if provider in WATCHED_PROVIDERS:
+        return False
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and kind_of_status(status, body=str(error).encode())[1]:
+        return False
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, ImportError):
+            return False
+        link = link.__cause__ or link.__context__
+    return True
+
+
+async def _withdrawable(work: Coroutine[Any, Any, T], wire: Wire, deployment: Deployment) -> T:
     """Await `work`; a cancellation stops it once its request has left, and keeps the request from leaving before.
 
     LiteLLM prepares a call in a thread and cannot be cancelled cleanly there: it leaves coroutines unawaited.
@@ -265,7 +317,7 @@ async def _withdrawable(work: Coroutine[Any, Any, T], wire: Wire) -> T:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({task})
         if not task.cancelled():
-            task.exception()
+            wire.sent = wire.sent or _left_unseen(deployment, wire, task.exception())
         raise
 
 

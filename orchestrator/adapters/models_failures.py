@@ -106,7 +106,7 @@ def kind_of_status(status: int, *, body: bytes) -> tuple[FailureKind, bool]:
             return FailureKind.BROKEN, False
         case _ if 300 <= status < 400:
             return FailureKind.MISCONFIGURED, True
-        case _ if 400 <= status < 500:
+        case 400 | 406 | 411 | 413 | 414 | 415 | 416 | 417 | 422 | 426 | 428 | 431 | 451:
             return FailureKind.REFUSED, True
         case _:
             return FailureKind.BROKEN, False
@@ -114,6 +114,12 @@ def kind_of_status(status: int, *, body: bytes) -> tuple[FailureKind, bool]:
 
 def kind_of_wire(wire: Wire) -> tuple[FailureKind, bool]:
     """What a call without a reply came to, told from the exchange alone."""
+    kind, unprocessed = _kind_of_last(wire)
+    # Nothing was done for the last request, but something may have been for one before it.
+    return (FailureKind.BROKEN, False) if unprocessed and wire.doubtful else (kind, unprocessed)
+
+
+def _kind_of_last(wire: Wire) -> tuple[FailureKind, bool]:
     if wire.unreachable and wire.status is None:
         return FailureKind.UNREACHABLE, True
     if not wire.sent:

@@ -106,6 +106,18 @@ def text_of(body: bytes) -> str | None:
     return "".join(parts) if parts and ended else None
 
 
+def finish_of(body: bytes) -> str:
+    """Why the reply ended, as OpenAI says it: `length` for one that its limit cut off, else `stop`."""
+    said = ""
+    for document in documents(body):
+        delta = document.get("delta")
+        places = [document, *(document.get("choices") or ()), *(document.get("candidates") or ()), delta]
+        for place in places:
+            for name in ("finish_reason", "finishReason", "stop_reason", "done_reason"):
+                said = (_text(place.get(name)) if isinstance(place, Mapping) else "") or said
+    return "length" if said.lower() in ("length", "max_tokens", "model_length") else "stop"
+
+
 def _texts(document: Mapping[str, Any]) -> Iterator[str]:
     for choice in document.get("choices") or ():
         text = (choice.get("message") or choice.get("delta") or {}).get("content")

@@ -8,6 +8,7 @@ makes gets this transport, which writes down each exchange in the `Wire` of the 
 from __future__ import annotations
 
 import contextvars
+import json
 import weakref
 import zlib
 from collections.abc import AsyncIterator, Mapping
@@ -16,19 +17,49 @@ from typing import Any
 
 import httpx
 
+from orchestrator.adapters.models_failures import kind_of_wire
+
 # Far above any reply of text; what is longer is not kept, so its usage is unknown.
 _LONGEST_BODY = 64 * 1024 * 1024
 _LONGEST_CONNECT_SECONDS = 20.0
+
+# Where the vendors' dialects have the limit of a reply, and the prompt by which a request is known to be for one.
+_LIMITS = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "maxOutputTokens",
+    "maxTokens",
+    "max_new_tokens",
+    "max_tokens_to_sample",
+    "num_predict",
+)
+_LIMIT_SECTIONS = (
+    "generationConfig",
+    "generation_config",
+    "inferenceConfig",
+    "options",
+    "parameters",
+    "input",
+)
+_PROMPTS = ("messages", "prompt", "input", "inputs", "contents", "instances")
 
 
 @dataclass(slots=True)
 class Wire:
     """One call's exchange: `sent` once a request may have reached the provider, `status` once it answered.
 
-    `withdrawn` keeps a request that has not left from leaving.
+    `reached` tells that LiteLLM came by here at all, `doubtful` that an earlier request of the same call may have
+    cost something. `withdrawn` keeps a request that has not left from leaving, and so does a reply limit in it that
+    is not at most `most_output_tokens`; `refused` says so.
     """
 
+    most_output_tokens: int | None = None
+    reached: bool = False
     sent: bool = False
+    posted: bool = False
+    doubtful: bool = False
+    refused: str = ""
     withdrawn: bool = False
     unreachable: str = ""
     status: int | None = None
@@ -59,6 +90,10 @@ class Withdrawn(httpx.RequestError):
     """The call was cancelled, or its time was over, before the request left."""
 
 
+class Unlimited(httpx.RequestError):
+    """The request says nothing of how long the reply may be, or more than its hold pays for."""
+
+
 class Redirected(httpx.RequestError):
     """The server answered with a redirect; following it would hand the key to whoever it names."""
 
@@ -71,12 +106,26 @@ class RecordingTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         wire = CURRENT.get() or Wire()
+        wire.reached = True
         address = f"{request.method} {request.url}"
         if wire.withdrawn:
             raise Withdrawn("withdrawn before it was sent", request=request)
         if address in wire.addresses:
             raise SentTwice("not sent a second time", request=request)
+        if wire.most_output_tokens is not None and not _is_limited(
+            await request.aread(), wire.most_output_tokens
+        ):
+            wire.refused = (
+                f"its request would not keep to the output limit of {wire.most_output_tokens} tokens that was "
+                f"reserved, so it was not sent: see litellm_params"
+            )
+            raise Unlimited(wire.refused, request=request)
         wire.addresses.add(address)
+        if wire.sent and wire.posted and not kind_of_wire(wire)[1]:
+            wire.doubtful = True
+        before, wire.posted = wire.sent, request.method == "POST"
+        wire.status, wire.headers = None, {}
+        wire.body.clear()
         request.headers["accept-encoding"] = "identity"
         timeout = dict(request.extensions.get("timeout") or {})
         # A host that does not answer to connecting has not got the request: found out before the deadline is.
@@ -87,11 +136,10 @@ class RecordingTransport(httpx.AsyncBaseTransport):
             response = await self.inner.handle_async_request(request)
         except Exception as error:
             if _never_connected(error):
-                wire.sent, wire.unreachable = False, str(error) or type(error).__name__
+                wire.sent, wire.unreachable = before, str(error) or type(error).__name__
             raise
         wire.status = response.status_code
         wire.headers = {name.lower(): value for name, value in response.headers.items()}
-        wire.body.clear()
         if 300 <= response.status_code < 400:
             wire.redirected_to = httpx.URL(response.headers.get("location", "")).host or "nowhere"
             await response.aclose()
@@ -117,6 +165,19 @@ class _Recorded(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _is_limited(body: bytes, most: int) -> bool:
+    """Whether a request for a reply limits it to `most` tokens; true for any other request."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return True
+    if not isinstance(document, dict) or not any(name in document for name in _PROMPTS):
+        return True
+    places = [document, *(document.get(name) for name in _LIMIT_SECTIONS)]
+    limits = [place[name] for place in places if isinstance(place, dict) for name in _LIMITS if name in place]
+    return bool(limits) and all(isinstance(limit, int | float) and 0 < limit <= most for limit in limits)
 
 
 def _never_connected(error: BaseException) -> bool:

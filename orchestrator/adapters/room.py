@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from orchestrator.core.domain import OrchestratorError
 
 if TYPE_CHECKING:
     import asyncio
@@ -59,9 +62,13 @@ class Room:
             if not self._waiting.get(loop):
                 self._waiting.pop(loop, None)
                 return
-        self._release(loop, self.version())
-        if count % CHECK_HOLDERS_EVERY == 0:
-            self._check_holders()
+        version: int | None = None
+        # When the file cannot be read, everybody who waits looks again, and is told so.
+        with suppress(OrchestratorError):
+            version = self.version()
+            if count % CHECK_HOLDERS_EVERY == 0:
+                self._check_holders()
+        self._release(loop, version)
         loop.call_later(LOOK_EVERY_SECONDS, self._look, loop, count + 1)
 
     def _release(self, loop: asyncio.AbstractEventLoop, version: int | None) -> None:

@@ -41,7 +41,6 @@ IGNORED_PARAMETERS = (
     "max_retries",
     "max_budget",
     "budget_duration",
-    "stream",
     "stream_timeout",
     "mock_response",
     "mock_timeout",
@@ -126,6 +125,7 @@ def _declared(entry: Fields) -> Declared | None:
         return None
     if not alias.isprintable() or "," in alias or len(alias) > 60:
         entry.fault("model_name", "an alias is at most 60 printable characters without a comma")
+    parameters.boolean("stream")
     notes = []
     if model.startswith("ollama/"):
         model = "ollama_chat/" + model.removeprefix("ollama/")

@@ -61,6 +61,10 @@ _UNBOUNDED = {
 }
 
 
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+_RESERVED = _LIMITS | {"model", "messages", "stream"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
     """What the price map says of one model: its cost keys, and what else we ask of it."""
@@ -149,8 +153,15 @@ def is_cost_key(key: str) -> bool:
 
 def unbounded_parameter(parameters: Mapping[str, object]) -> str | None:
     """Say which parameter makes a price per token no bound on the bill; None when none does."""
-    extra = parameters.get("extra_body")
-    everything = {**(extra if isinstance(extra, dict) else {}), **parameters}
+    extra = _extra(parameters)
+    for name in sorted(_RESERVED & extra.keys()):
+        return (
+            f"extra_body.{name}: it would replace what the hold is made for, so no hold could bound the bill"
+        )
+    dropped = parameters.get("additional_drop_params")
+    for name in sorted(_LIMITS & {str(each) for each in dropped} if isinstance(dropped, list) else ()):
+        return f"additional_drop_params: without {name} no hold could bound the bill"
+    everything = {**extra, **parameters}
     for name, why in _UNBOUNDED.items():
         if everything.get(name):
             return f"{name}: {why}, so no hold could bound the bill"
@@ -159,12 +170,18 @@ def unbounded_parameter(parameters: Mapping[str, object]) -> str | None:
     return None
 
 
+def _extra(parameters: Mapping[str, object]) -> dict[str, object]:
+    extra = parameters.get("extra_body")
+    return extra if isinstance(extra, dict) else {}
+
+
 def price_of(costs: Mapping[str, object], *, model: str, parameters: Mapping[str, object]) -> Price | str:
     """Return the price that bounds every bill under these cost keys, or why there is none.
 
     Costs are dollars per token, as numbers or decimal texts.
     """
-    tier = parameters.get("service_tier")
+    tier = _extra(parameters).get("service_tier", parameters.get("service_tier"))
+    at_tier: set[str] = set()
     levels: dict[int, dict[str, Decimal]] = {0: {}}
     per_request = Decimal(0)
     for key, value in [*costs.items(), *_tiered(costs)]:
@@ -181,6 +198,7 @@ def price_of(costs: Mapping[str, object], *, model: str, parameters: Mapping[str
             if suffix != tier:
                 continue
             base = base.removesuffix(f"_{suffix}")
+            at_tier.add(base)
         if "_above_1hr" in key:
             # Charged only for a cache of an hour, which we never ask for; a configured one is held at this rate.
             if "1h" not in json.dumps(parameters, default=str):
@@ -198,7 +216,8 @@ def price_of(costs: Mapping[str, object], *, model: str, parameters: Mapping[str
             per_request += max((_decimal(each) or Decimal(0) for each in _values(value)), default=Decimal(0))
         elif not _NEVER.fullmatch(base) and any(_decimal(each) != 0 for each in _values(value)):
             return f"{key}: no hold could bound what is charged by it"
-    if tier not in (None, "default", "auto", "standard", "standard_only", *_TIERS):
+    ordinary = tier in (None, "default", "auto", "standard", "standard_only")
+    if not ordinary and not (tier in _TIERS and {_INPUT, _OUTPUT} <= at_tier):
         return f"service_tier {tier!r}: its price is not known"
     return _price(levels, per_request)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from orchestrator.adapters.database import StoreReplaced
 from orchestrator.adapters.holder import Holder, is_alive, this_process
 from orchestrator.adapters.journal import NotAmbiguous, Store
 from orchestrator.core.domain import RunId
@@ -198,6 +199,16 @@ async def test_a_call_waits_for_room_that_open_holds_free_and_is_refused_when_th
         await store.settle(second, bill=usd("0.5"))
         with pytest.raises(BudgetExceeded, match=r"but \$0\.40 of"):
             await too_much
+
+
+async def test_who_waits_for_room_when_the_file_is_taken_away_is_told_so(tmp_path: Path):
+    with open_store(tmp_path, budget("1")) as store:
+        await store.reserve(hold("1"))
+        waiting = asyncio.create_task(store.reserve(hold("0.4")))
+        await asyncio.sleep(0)
+        store.path.rename(tmp_path / "elsewhere")
+        with pytest.raises(StoreReplaced):
+            await asyncio.wait_for(waiting, 20)
 
 
 async def test_a_cancelled_wait_and_a_cancelled_reservation_leave_no_hold(tmp_path: Path):

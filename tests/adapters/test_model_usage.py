@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.adapters.metering_models import is_same_model
 from orchestrator.adapters.models_failures import retry_after_seconds
-from orchestrator.adapters.models_usage import OddUsage, read_reply, text_of, usage_from
+from orchestrator.adapters.models_usage import OddUsage, finish_of, read_reply, text_of, usage_from
 from orchestrator.adapters.scrubbing import REDACTED, scrubbed, secrets_in, secrets_in_url
 from orchestrator.adapters.tokens import input_token_bound
 from orchestrator.core.money import Usage, Usd
@@ -92,6 +92,7 @@ def test_streams_of_every_dialect_are_read_to_their_end(body: bytes, model: str,
     said = read_reply(body, streamed=True)
     assert (said.answered_by, said.ended, said.usage, said.odd) == (model, True, usage, "")
     assert text_of(body) == "hello"
+    assert finish_of(body) == "stop"
     cut = read_reply(body[: len(body) // 2], streamed=True)
     assert not cut.ended
     assert text_of(body[: len(body) // 2]) is None

@@ -189,6 +189,23 @@ def priced(params: str, info: str = "", **environ: str) -> str:
             "plugins: plugins may be charged apart",
         ),
         ("model: openai/gpt-5, service_tier: warp", "", "service_tier 'warp': its price is not known"),
+        (
+            "model: anthropic/claude-sonnet-4-6, service_tier: priority",
+            "",
+            "service_tier 'priority': its price is not known",
+        ),
+        ("model: openai/gpt-5, extra_body: {service_tier: warp}", "", "service_tier 'warp'"),
+        (
+            "model: openai/gpt-5, extra_body: {max_tokens: 90000}",
+            "",
+            "extra_body.max_tokens: it would replace",
+        ),
+        ("model: openai/gpt-5, extra_body: {model: gpt-5-pro}", "", "extra_body.model: it would replace"),
+        (
+            "model: openai/gpt-5, additional_drop_params: [max_tokens]",
+            "",
+            "additional_drop_params: without max_tokens no hold could bound",
+        ),
         ("model: 'openrouter/x/y:online'", "cost_per_token: 0.000001", ":online: OpenRouter charges"),
         ("model: perplexity/sonar-deep-research", "", "citation_cost_per_token: no hold could bound"),
     ],
@@ -223,6 +240,8 @@ def test_listed_prices_include_cache_long_context_tier_and_search_fees(place: Pl
     assert gemini.ceiling(200_001).output == Usd.of("15")
     assert price("model: openai/gpt-5").base.output == Usd.of("10")
     assert price("model: openai/gpt-5, service_tier: priority").base.output == Usd.of("20")
+    by_body = price("model: openai/gpt-5, extra_body: {service_tier: priority}")
+    assert by_body.base.output == Usd.of("20")
     assert price("model: perplexity/sonar").per_request > Usd(0)
 
 
@@ -253,6 +272,13 @@ def test_legacy_cost_per_token_is_both_prices(place: Place):
     text = model("model: openrouter/x/y", "cost_per_token: 0.000001")
     price = place.load(text, OPENROUTER_API_KEY="k").table.catalogue.pools["cheap"][0].price  # type: ignore[index]
     assert (price.base.input, price.base.output) == (Usd.of(1), Usd.of(1))
+
+
+def test_a_reply_may_be_streamed_and_nothing_but_yes_or_no_says_so(place: Place):
+    text = model("model: openrouter/x/y, stream: true", "cost_per_token: 0.000001")
+    streamed = place.load(text, OPENROUTER_API_KEY="k").table.catalogue.pools["cheap"][0]  # type: ignore[index]
+    assert streamed.parameters["stream"] is True
+    assert "stream: 'maybe' is given" in place.problems(model("model: openrouter/x/y, stream: maybe"))[0]
 
 
 def test_a_local_model_goes_by_ollamas_native_path_one_call_at_a_time_and_may_be_free(place: Place):
