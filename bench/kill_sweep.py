@@ -416,11 +416,11 @@ def count_calls(scratch: Path, name: str, size: int) -> int:
     return max(threads.values(), default=0)
 
 
-def at_random(scratch: Path, kills: int) -> Iterator[Sweep]:
-    """Kill a run of 50 at random moments until it gets through, and again with another, until so many kills."""
-    size, done, chance = 50, 0, random.Random(7)
+def at_random(scratch: Path, kills: int, size: int) -> Iterator[Sweep]:
+    """Kill a run at random moments until it gets through, and again with another, until so many kills."""
+    done, chance = 0, random.Random(7)
     began = time.monotonic()
-    tree = undisturbed(scratch / "clean-50", size)
+    tree = undisturbed(scratch / "clean", size)
     whole = time.monotonic() - began
     round_number = 0
     while done < kills:
@@ -468,6 +468,7 @@ def main() -> None:
         "--points", type=int, help="so many of the system calls, at random; all when left out"
     )
     parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--size", type=int, default=50, help="subtasks of the run that is killed at random")
     parser.add_argument("--quick", action="store_true", help="60 points and 20 kills")
     parser.add_argument("--keep", action="store_true", help="keep what went wrong, and say where")
     parser.add_argument("--json", type=Path)
@@ -480,8 +481,10 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="kill-sweep-"))
     report: dict[str, dict[str, int]] = {}
     failed = False
-    sources = {"at a random moment, 50 subtasks": at_random(scratch, kills)}
-    if shutil.which("strace"):
+    sources = {f"at a random moment, {options.size} subtasks": at_random(scratch, kills, options.size)}
+    if points == 0:
+        print("no kills at system calls")
+    elif shutil.which("strace"):
         sources["at a write call, 3 subtasks"] = at_syscalls(scratch, points)
     else:
         print("no strace: only random moments")
