@@ -57,8 +57,10 @@ from orchestrator.core.events import (
     SubtaskUndone,
 )
 from orchestrator.core.money import ZERO, Usd
+from orchestrator.core.planning import plan_digest
 from orchestrator.core.ports import Assignment, Conflict
 from orchestrator.core.routing import LEAST_TEXT_TOKENS, Request, edit_needs, route
+from orchestrator.core.schedule import Lineup, line_up
 from orchestrator.execution import Execution, RunScope
 from orchestrator.plans import past_of
 from orchestrator.replanning import OPTION, Replanning
@@ -66,6 +68,8 @@ from orchestrator.runner import Ending, Runner, Watch
 from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
 
 PROMPT_OVERHEAD_TOKENS = 1500
+# Half of what a start may be delayed by.
+LOOK_AHEAD_SECONDS = 0.25
 
 HangUp = Callable[[], None]
 
@@ -111,6 +115,13 @@ def start(
     run = choices.run or new_run_id(home.clock)
     settings = home.settings
     with ModelAccess.open(home) as access:
+        limits = Limits(
+            parallel=choices.parallel or settings.parallel or default_parallel(),
+            per_model=access.per_model,
+            attempts_per_rung=settings.attempts_per_rung,
+            smart_per_subtask=settings.smart_per_subtask,
+        )
+        lineup = _look_ahead(plan, limits, home.clock)
         started = RunStarted(
             run=run,
             plan=plan,
@@ -119,12 +130,7 @@ def start(
             branch=f"orchestrator/{run}",
             budget=choices.budget,
             policy=choices.policy or settings.policy,
-            limits=Limits(
-                parallel=choices.parallel or settings.parallel or default_parallel(),
-                per_model=access.per_model,
-                attempts_per_rung=settings.attempts_per_rung,
-                smart_per_subtask=settings.smart_per_subtask,
-            ),
+            limits=limits,
             ladder=access.table.ladder,
             tier_models=dict(access.table.tier_models),
             model_override=choices.model,
@@ -136,11 +142,20 @@ def start(
             version=__version__,
             source_file=choices.source_file,
             options={OPTION: str(choices.replan)},
+            first=lineup.first,
+            waits=lineup.waits,
         )
         opening: list[Event] = [started]
         if choices.only is not None:
             opening.append(SelectionChanged(only=choices.only, at=home.clock.now()))
         return run, asyncio.run(_drive(home, access, started, (), opening, watch, hang_up))
+
+
+def _look_ahead(plan: Plan, limits: Limits, clock: SystemClock) -> Lineup:
+    """A better order to start in, within a bounded time; the plan's digest seeds the search."""
+    until = clock.monotonic() + LOOK_AHEAD_SECONDS
+    seed = int(plan_digest(plan)[:8], 16)
+    return line_up(plan, limits, seed=seed, keep_going=lambda: clock.monotonic() < until) or Lineup()
 
 
 def resume(

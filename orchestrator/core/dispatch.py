@@ -109,7 +109,6 @@ class Dispatch(Attempts):
         tier_models: Mapping[str, ModelAlias] | None = None,
         cost: Cost = token_cost,
         odds: Odds = even_odds,
-        lineup: Lineup | None = None,
     ) -> Dispatch:
         """The machine of a journalled run. `tier_models` serves a run that was journalled without its own."""
         escalation = Escalation(
@@ -121,6 +120,7 @@ class Dispatch(Attempts):
             cost=cost,
             odds=odds,
         )
+        lineup = Lineup(first=run.first, waits=run.waits) if run.first else None
         return cls(run.plan, limits=run.limits, escalation=escalation, lineup=lineup)
 
     # --- the machine -------------------------------------------------------------------------------

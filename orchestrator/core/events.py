@@ -29,7 +29,8 @@ class RunStarted:
 
     `repository` is the absolute path of the user's checkout; `base_commit` where the run branch began;
     `scripted` is what the screen and the report must say when the models are played from a script.
-    `tier_models` names the alias each tier starts on, `entry` the subtasks that start on another one.
+    `tier_models` names the alias each tier starts on, `entry` the subtasks that start on another one. `first` and
+    `waits` are the order found by looking ahead, empty where the longest remaining path does as well.
     """
 
     run: str
@@ -52,6 +53,8 @@ class RunStarted:
     version: str = ""
     source_file: str | None = None
     options: dict[str, str] | None = None
+    first: tuple[SubtaskId, ...] = ()
+    waits: tuple[tuple[SubtaskId, tuple[SubtaskId, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
