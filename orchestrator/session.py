@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator import __version__
-from orchestrator.adapters import acceptance
 from orchestrator.adapters.checks import ProjectChecker
 from orchestrator.adapters.engine import LocalEngine
 from orchestrator.adapters.executors.edit import EditExecutor
@@ -42,7 +41,6 @@ from orchestrator.core.domain import (
     Refusal,
     Route,
     RunId,
-    State,
     Subtask,
     SubtaskId,
 )
@@ -53,12 +51,10 @@ from orchestrator.core.events import (
     RunResumed,
     RunStarted,
     SelectionChanged,
-    SubtaskLanded,
-    SubtaskUndone,
 )
 from orchestrator.core.money import ZERO, Usd
 from orchestrator.core.planning import plan_digest
-from orchestrator.core.ports import Assignment, Conflict
+from orchestrator.core.ports import Assignment
 from orchestrator.core.routing import LEAST_TEXT_TOKENS, Request, edit_needs, route
 from orchestrator.core.schedule import Lineup, line_up
 from orchestrator.execution import Execution, RunScope
@@ -172,73 +168,6 @@ def resume(
         return asyncio.run(_drive(home, access, started, events, opening, watch, hang_up))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakenBack:
-    """What `undo` did: the run branch's new tip, the dependents that went too, what the checks said after it."""
-
-    commit: str
-    reopened: tuple[SubtaskId, ...]
-    checked: str
-
-
-def undo(home: Home, run: RunId, subtask: SubtaskId, *, note: str, retry: bool) -> TakenBack:
-    """Revert a landed subtask on the run branch; dependents whose commits build on it are reverted and reopened."""
-    events = list(home.store.events(run))
-    if not events or not isinstance(events[0], RunStarted):
-        raise OrchestratorError(f"no run {run}: `orchestrator runs` lists them")
-    return asyncio.run(_undo(home, events[0], events, subtask, note=note, retry=retry))
-
-
-async def _undo(
-    home: Home, started: RunStarted, events: Sequence[Event], subtask: SubtaskId, *, note: str, retry: bool
-) -> TakenBack:
-    run = RunId(started.run)
-    with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
-        workspaces = GitWorkspaces(home.git, run=run, base=started.base_commit, state=home.state)
-        checker = _checker(home, workspaces, started)
-        dispatch = Dispatch.of(started, tier_models=home.settings.table.tier_models)
-        dispatch.replay(events[1:])
-        reopened: list[SubtaskId] = []
-        try:
-            undone = await acceptance.undo(workspaces, subtask, note=note)
-        except Conflict:
-            reopened = _landed_dependents(dispatch, events, subtask)
-            if not reopened:
-                raise
-            for dependent in reopened:
-                taken = await acceptance.undo(workspaces, dependent, note=f"builds on {subtask}")
-                await workspaces.advance(taken.commit, expected=taken.expected)
-                await workspaces.remove(taken.worktree)
-            undone = await acceptance.undo(workspaces, subtask, note=note)
-        await checker.prepare(undone.worktree)
-        verdict = await checker.verify(undone.worktree, dispatch.subtask(subtask), full=True)
-        await workspaces.advance(undone.commit, expected=undone.expected)
-        await workspaces.remove(undone.worktree)
-        event = SubtaskUndone(
-            subtask=subtask,
-            commit=undone.commit,
-            reopened=tuple(reopened),
-            note=note,
-            retry=retry,
-            at=home.clock.now(),
-        )
-        await home.store.append(run, [event])
-    failed = [check.name for check in verdict.checks if check.passed is False]
-    checked = f"the checks fail without it: {', '.join(failed)}" if failed else "the rest passes its checks"
-    return TakenBack(commit=undone.commit, reopened=tuple(reopened), checked=checked)
-
-
-def _landed_dependents(dispatch: Dispatch, events: Sequence[Event], subtask: SubtaskId) -> list[SubtaskId]:
-    """The subtasks that landed on top of `subtask` and depend on it, the last to land first."""
-    landed = [event.attempt.subtask for event in events if isinstance(event, SubtaskLanded) and event.commit]
-    above = {subtask}
-    for other in landed:
-        if set(dispatch.subtask(other).depends_on) & above:
-            above.add(other)
-    succeeded = [other for other in landed if dispatch.state(other) is State.SUCCEEDED]
-    return [other for other in reversed(list(dict.fromkeys(succeeded))) if other in above - {subtask}]
-
-
 async def _drive(
     home: Home,
     access: ModelAccess,
@@ -269,7 +198,8 @@ async def _drive(
                 return await runner.run([*opening, *said])
 
 
-def _checker(home: Home, workspaces: GitWorkspaces, started: RunStarted) -> ProjectChecker:
+def checker_of(home: Home, workspaces: GitWorkspaces, started: RunStarted) -> ProjectChecker:
+    """The checker of a run, in the sandbox it began with."""
     return ProjectChecker(
         workspaces=workspaces,
         settings=home.settings,
@@ -286,7 +216,7 @@ async def _parts(
     run, settings, clock = RunId(started.run), home.settings, home.clock
     plan, store = started.plan, home.store
     workspaces = GitWorkspaces(home.git, run=run, base=started.base_commit, state=home.state)
-    checker = _checker(home, workspaces, started)
+    checker = checker_of(home, workspaces, started)
     model = MeteredModel(
         catalogue=access.table.catalogue,
         ledger=store,

@@ -18,9 +18,9 @@ def undo(
     retry: Annotated[bool, typer.Option("--retry", help="Try it again with the next `resume`.")] = False,
 ) -> None:
     """Revert a subtask's commit on the run branch and check the rest again; what builds on it is reopened."""
-    from orchestrator import session
     from orchestrator.adapters.runs import choose_run, known_runs
     from orchestrator.core.domain import SubtaskId
+    from orchestrator.taking_back import take_back
     from orchestrator.wiring import open_home
 
     if len(names) > 2:
@@ -28,7 +28,7 @@ def undo(
     subtask, run = names[-1], names[0] if len(names) == 2 else None
     home = open_home()
     chosen = choose_run(known_runs(home.store, repository=str(home.git.root)), run)
-    undone = session.undo(home, chosen.run, SubtaskId(subtask), note=note, retry=retry)
+    undone = take_back(home, chosen.run, SubtaskId(subtask), note=note, retry=retry)
     typer.echo(f"{subtask}: taken back on {chosen.branch} by {undone.commit[:10]}")
     for name in undone.reopened:
         typer.echo(

@@ -201,3 +201,19 @@ def test_a_planner_reply_that_is_no_plan_ends_with_exit_code_5_after_bounded_rep
 def test_in_ci_a_run_needs_its_own_cap(tmp_path: Path):
     scene = Scene(tmp_path, {"CI": "true"})
     assert "--budget" in refused(scene, "run", GOAL, "--yes", "--scripted", str(SCRIPT))
+
+
+def test_undo_takes_one_subtask_back_and_retry_does_it_again(scene: Scene):
+    plan = small_plan(scene)
+    assert scene.run("run", str(plan), "--yes", "--scripted", str(SCRIPT)).returncode == 0
+    branch = scene.report()["started"]["branch"]  # type: ignore[index]
+    assert "quantity >= minimum" in scene.git("show", f"{branch}:stockroom/pricing.py")
+    undone = scene.run("undo", "fix-pricing-bugs", "--retry", "--note", "keep the tests short")
+    assert undone.returncode == 0, undone.stderr
+    assert "the rest passes its checks" in undone.stdout
+    assert "quantity >= minimum" not in scene.git("show", f"{branch}:stockroom/pricing.py")
+    assert states(scene.report())["fix-pricing-bugs"] == "waiting"
+    again = scene.run("resume", "--scripted", str(SCRIPT))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "quantity >= minimum" in scene.git("show", f"{branch}:stockroom/pricing.py")
+    assert scene.run("undo", "no-such-subtask").returncode == 2
