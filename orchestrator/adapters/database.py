@@ -70,7 +70,7 @@ def connect(path: Path) -> apsw.Connection:
 
 def _create(path: Path) -> None:
     """Make the file under another name and link it into place, so that nobody ever sees half a store."""
-    _refuse_leftover_log(path)
+    refuse_leftover_log(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.new")
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -101,7 +101,8 @@ def _companions(path: Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
-def _refuse_leftover_log(path: Path) -> None:
+def refuse_leftover_log(path: Path) -> None:
+    """Raise StoreReplaced when a log lies where no store is: it was lost or moved, this is no first start."""
     wal = _companions(path)[0]
     if wal.exists() and wal.stat().st_size:
         raise StoreReplaced(
@@ -135,6 +136,17 @@ def quick_check(connection: apsw.Connection, path: Path) -> None:
         raise damaged(path, str(found))
 
 
+def try_to_write(path: Path, *, seconds: float) -> None:
+    """Take the file's lock, as a transaction would, and let it go. Raises StoreBusy, or StoreUnusable if it cannot."""
+    with translated(path, busy_seconds=seconds):
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(int(seconds * 1000))
+            connection.execute("BEGIN IMMEDIATE; ROLLBACK").fetchall()
+        finally:
+            let_go(connection)
+
+
 def damaged(path: Path, why: str) -> StoreDamaged:
     """Keep a copy of the broken file aside and return the error that says so."""
     kept = path.with_name(f"{path.name}.damaged")
@@ -153,7 +165,7 @@ def damaged(path: Path, why: str) -> StoreDamaged:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translated(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Iterator[None]:
     """Turn what SQLite and the system raise into one sentence that names the file."""
     try:
         yield
@@ -165,7 +177,7 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
     except (apsw.BusyError, apsw.LockedError) as error:
         raise StoreBusy(
-            f"{path} has been locked by another process for {BUSY_SECONDS:g} seconds: end that process, then resume"
+            f"{path} has been locked by another process for {busy_seconds:g} seconds: end that process, then resume"
         ) from error
     except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError) as error:
         raise StoreUnusable(

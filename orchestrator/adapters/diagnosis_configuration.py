@@ -242,7 +242,8 @@ def _bands(table: RoutingTable) -> list[Finding]:
         if how != "holds":
             findings.append(
                 _note(
-                    f"budget_based_routing: no band covers {amount}; `{band.comparison} {band.threshold}` {how}",
+                    f"budget_based_routing: no band covers {amount}: "
+                    f"`{band.comparison} {band.threshold}` applies to it",
                     "use >= or <= so that the bands meet",
                 )
             )

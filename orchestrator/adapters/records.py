@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters import calendar
-from orchestrator.adapters.database import FileWatch, connect, damaged, let_go, translated
+from orchestrator.adapters.database import FileWatch, connect, damaged, let_go, quick_check, translated
 from orchestrator.adapters.holder import Holder
 from orchestrator.adapters.tally import (
     MICROSECONDS,
@@ -165,6 +165,11 @@ class Records:
             values.append(int(since * MICROSECONDS))
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return tuple(_entry(row) for row in self.rows(f"{_ENTRIES}{where} ORDER BY h.id", tuple(values)))
+
+    def check(self) -> None:
+        """Raise StoreDamaged when the structure of the file is broken."""
+        with self._lock:
+            quick_check(self._connection, self._path)
 
     def audit(self, rules: BudgetRules, now: float) -> None:
         """Compare the running totals of the budget window with its entries. Raises StoreDamaged.

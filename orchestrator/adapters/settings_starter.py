@@ -46,7 +46,9 @@ def write_starter(directory: Path, *, state: Path) -> Written:
         (made if _made(target, content) else kept).append(target)
         if target.name == FILE_NAME and target in made:
             trust(state, target, content)
-    return Written(made=tuple(made), kept=tuple(kept), next_steps=_next_steps(directory / FILE_NAME in made))
+    return Written(
+        made=tuple(made), kept=tuple(kept), next_steps=_next_steps(directory, directory / FILE_NAME in made)
+    )
 
 
 def _made(target: Path, content: bytes) -> bool:
@@ -69,12 +71,16 @@ def _made(target: Path, content: bytes) -> bool:
     return True
 
 
-def _next_steps(configured: bool) -> tuple[str, ...]:
+def _next_steps(directory: Path, configured: bool) -> tuple[str, ...]:
     first = "it is trusted as written; after a change run `orchestrator trust`" if configured else ""
+    top = (directory / ".git").exists()
     return tuple(
         line
         for line in (
             first and f"{FILE_NAME}: {first}",
+            ""
+            if top
+            else f"{directory} is not the top of a git repository, where these are looked for: `git init` makes it one",
             "next: `orchestrator doctor` checks everything, `orchestrator plan GOAL` shows a priced plan",
         )
         if line

@@ -54,8 +54,10 @@ def _all(home: Home) -> list[Finding]:
     from orchestrator.adapters.diagnosis import Finding, Level
     from orchestrator.adapters.diagnosis_configuration import diagnose_settings
     from orchestrator.adapters.diagnosis_machine import diagnose_machine
+    from orchestrator.adapters.diagnosis_store import diagnose_store
     from orchestrator.adapters.settings import load_settings, read_source
     from orchestrator.adapters.settings_standard import load_standard
+    from orchestrator.adapters.state import database
     from orchestrator.core.domain import InvalidDocument, OrchestratorError
     from orchestrator.core.standards import USUAL_TIERS
 
@@ -78,6 +80,7 @@ def _all(home: Home) -> list[Finding]:
     else:
         sources = [read_source(Path(source)) for source in settings.sources]
         findings += diagnose_settings(settings, sources, today=home.clock.now()[:10])
+        findings += diagnose_store(database(home.state), settings.budget, now=home.clock.epoch_seconds())
         sandbox, tiers = settings.sandbox, [*tiers, *settings.table.tier_models]
     try:
         standard = load_standard(repository=home.repository, environ=home.environ, tiers=tiers)

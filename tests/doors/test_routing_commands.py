@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,9 +10,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from orchestrator import cli
+from orchestrator.adapters.holder import Holder
+from tests.adapters.store_building import clock_at, hold, open_store, usd
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -154,6 +158,7 @@ def test_init_writes_what_is_missing_trusts_it_and_never_overwrites(project: Pat
     assert config.read_bytes() == (ROOT / "templates" / "litellm_budget_config.yaml").read_bytes()
     assert kept.read_text() == "mine"
     assert f"kept   {kept} (it was there)" in out
+    assert "not the top of a git repository" not in out
     kept.unlink()
     code, answer = said.json("route", "hello")
     assert code == 0
@@ -171,6 +176,12 @@ def test_init_writes_what_is_missing_trusts_it_and_never_overwrites(project: Pat
     said("trust", "--revoke")
     _, answer = said.json("route", "hello")
     assert any(reason.startswith("$5.00 of the budget window") for reason in answer["reasons"])
+
+
+def test_init_says_where_nobody_would_look_for_what_it_wrote(working_directory: Path, said: Said):
+    code, out, _ = said("init")
+    assert code == 0
+    assert f"{working_directory} is not the top of a git repository" in out
 
 
 def test_init_does_not_write_through_a_dangling_link(project: Path, said: Said, tmp_path: Path):
@@ -272,6 +283,40 @@ def test_doctor_warns_of_odd_bands_prices_and_fallbacks(
     notes = "\n".join(f["what"] for f in answer["findings"])
     assert "an alert at $3.00 is above max_budget $1.00" in notes
     assert "cost_per_token: the proxy ignores it" in notes
+
+
+def test_doctor_tells_a_damaged_a_locked_and_a_waiting_ledger(project: Path, said: Said, home: Path):
+    def ledger() -> list[tuple[str, str]]:
+        _, answer = said.json("doctor")
+        return [(f["level"], f["what"]) for f in answer["findings"] if f["area"] == "ledger"]
+
+    state = home / ".local" / "state" / "orchestrator"
+    assert ledger() == [("ok", "no call was made yet")]
+    assert not (state / "orchestrator.sqlite3").exists()
+    crashed = Holder(pid=4_000_000, started="1", boot="elsewhere")
+    store = open_store(state, clock=clock_at("2026-11-23T10:00:00Z"), holder=crashed)
+    asyncio.run(store.settle(asyncio.run(store.reserve(hold("0.1"))), bill=usd("0.3")))
+    asyncio.run(store.reserve(hold("0.1", deployment="other/model")))
+    store._reserved = False
+    store.close()
+    assert ledger() == [
+        ("warning", "calls that a crash cut off stay charged at their holds"),
+        ("warning", "stopped: vendor/model: its bill of $0.30 was above the hold of $0.10"),
+    ]
+    locked = apsw.Connection(str(store.path))
+    locked.execute("BEGIN IMMEDIATE")
+    assert (
+        "warning",
+        f"{store.path} is locked by another process: no call can be made meanwhile",
+    ) in ledger()
+    locked.execute("ROLLBACK")
+    locked.close()
+    store.path.write_bytes(store.path.read_bytes()[:5000])
+    code, answer = said.json("doctor")
+    [found] = [f for f in answer["findings"] if f["area"] == "ledger"]
+    assert (code, found["level"]) == (2, "error")
+    assert "is damaged" in found["what"] and "put a backup in its place" in found["what"]
+    assert store.path.with_name("orchestrator.sqlite3.damaged").exists()
 
 
 def test_doctor_fix_closes_the_state_directory_to_others(project: Path, said: Said, home: Path):
