@@ -148,7 +148,12 @@ class Preparation:
             if not named:
                 return
             asked = b"".join(os.fsencode(path) + b"\0" for path in named)
-            done = git.completed("check-ignore", "-z", "--stdin", stdin=asked)
+            # It refuses to work where pathspecs are literal, though it takes plain names only.
+            done = git.completed(
+                "check-ignore", "-z", "--stdin", stdin=asked, extra={"GIT_LITERAL_PATHSPECS": "0"}
+            )
+            if done.exit_code not in (0, 1):
+                raise GitFailed(["check-ignore"], done.exit_code, done.error_text)
         except GitFailed as error:
             raise CannotPrepare(f"{INCLUDE_FILE} cannot be followed: {error}") from None
         # Only what git ignores: anything else would become a part of the commit.
