@@ -152,6 +152,10 @@ class ProjectChecker:
         await self.commands()
         self._environments[worktree.path] = await self.preparation.prepare(worktree)
 
+    def environment_of(self, worktree: str) -> Environment:
+        """With which tools the worktree at this path was set up; ours for one that was not."""
+        return self._environments.get(worktree, Environment())
+
     async def _environment(self, worktree: Worktree) -> Environment:
         if worktree.path not in self._environments:
             await self.prepare(worktree)

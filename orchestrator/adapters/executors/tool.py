@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +21,30 @@ _OUTPUT = 4000
 
 
 class ToolExecutor:
-    """Runs `subtask.tool` in the sandbox, on the files under the subtask's touches."""
+    """Runs `subtask.tool` in the sandbox, on the files under the subtask's touches.
 
-    def __init__(self, *, settings: Settings, sandbox: Sandbox, environ: Mapping[str, str]) -> None:
-        self.settings = settings
+    `prepared` tells with which tools a worktree was set up, for the project's own formatter.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        sandbox: Sandbox,
+        environ: Mapping[str, str],
+        prepared: Callable[[str], Environment] | None = None,
+    ) -> None:
+        self.settings, self.prepared = settings, prepared
         self.runner = CheckRunner(sandbox=sandbox, environ=environ, seconds=settings.check_seconds)
 
     async def execute(self, work: Work) -> Produced:
         """Change the files. Raises ExecutorFailed when there is no such tool, or when it cannot run."""
         tool = work.subtask.tool or ""
         argv = self._argv(tool, work)
-        ran = await self.runner.run(argv, worktree=work.worktree, environment=Environment())
+        environment = Environment()
+        if tool == "project-format" and self.prepared is not None:
+            environment = self.prepared(work.worktree)
+        ran = await self.runner.run(argv, worktree=work.worktree, environment=environment)
         # Findings that a fix does not mend leave exit code 1; the guard says when nothing was changed.
         if not ran.started or ran.exit_code not in (0, 1) or (tool != "ruff-fix" and ran.exit_code != 0):
             raise ExecutorFailed(f"{tool} could not run: {_last(ran)}", feedback=ran.output[-_OUTPUT:])
