@@ -11,7 +11,7 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orchestrator.core.dispatch import Dispatch
 from orchestrator.core.domain import (
@@ -44,28 +44,26 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.lessons import Lessons
 from orchestrator.core.money import ZERO, Usd
-from orchestrator.core.ports import Assignment, AttemptState, Clock, Engine, RouteAttempt
+from orchestrator.core.ports import Assignment, AttemptState, Clock, Engine, Journal, RouteAttempt
 from orchestrator.core.ports import Land as LandAttempt
 
 POLL_SECONDS = 0.25
 # The time of day that passes while the monotonic clock stands still is time the machine slept.
 ASLEEP_SECONDS = 30.0
 
-Watch = Callable[[Event], None]
 Replan = Callable[[Dispatch], Awaitable[PlanReplaced | None]]
 MoneyLeft = Callable[[], Awaitable[Usd | None]]
 
 
-class RunJournal(Protocol):
-    """The journal as the runner needs it: `append` returns the number of the last event, counted from 1.
+class Watch(Protocol):
+    def __call__(self, event: Event, /) -> None: ...
 
-    A None instead of that number says that the journal does not tell; then what others write meanwhile is
-    taken in a moment later than the journal has it.
-    """
 
-    async def append(self, run: RunId, events: Sequence[Event], *, durable: bool = True) -> int | None: ...
+@runtime_checkable
+class Reader(Protocol):
+    """A watch that knows whether anybody still reads what it writes."""
 
-    def events(self, run: RunId, *, after: int = 0) -> Iterable[Event]: ...
+    def gone(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +83,8 @@ class Interruption:
 
 
 class Runner:
-    """One run in this process. `watch` sees every event after the machine has taken it in.
+    """One run in this process. `watch` sees every event after the machine has taken it in; when its reader has gone,
+    the run is interrupted.
 
     `money_left` tells the dollars neither spent nor held under the tightest cap, for policy `thrifty`;
     `replan` may offer a new plan when all that is left has failed, until it offers none; `max_seconds` ends the
@@ -97,7 +96,7 @@ class Runner:
         *,
         run: RunId,
         dispatch: Dispatch,
-        journal: RunJournal,
+        journal: Journal,
         engine: Engine,
         land: LandAttempt,
         route: RouteAttempt,
@@ -157,6 +156,11 @@ class Runner:
         """End now and leave the run resumable: what runs is cut off and delivered again by `resume`."""
         self._interruption = self._interruption or Interruption(reason=reason, exit_code=exit_code)
         self._news.set()
+
+    def _hang_up(self) -> None:
+        """Who reads the output has had enough, as `| head` does."""
+        self._watch = None
+        self.interrupt("the reader of the output has gone", 141)
 
     async def run(self, opening: Sequence[Event]) -> Ending:
         """Journal the opening events (RunStarted ..., or RunResumed), then go on until nothing more can be done.
@@ -219,7 +223,10 @@ class Runner:
         self._lessons.take_in(event)
         commands = self.dispatch.handle(event)
         if self._watch is not None:
-            self._watch(event)
+            try:
+                self._watch(event)
+            except BrokenPipeError:
+                self._hang_up()
         return commands
 
     async def _handle(self, events: Sequence[Event]) -> None:
@@ -399,6 +406,8 @@ class Runner:
             await asyncio.sleep(self._poll_seconds)
             self._polled = True
             self._news.set()
+            if isinstance(self._watch, Reader) and self._watch.gone():
+                self._hang_up()
             before, offset = offset, self._clock.epoch_seconds() - self._clock.monotonic()
             if offset - before > ASLEEP_SECONDS:
                 self._slept.update(self._under_way)

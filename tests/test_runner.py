@@ -422,6 +422,16 @@ async def test_what_breaks_the_program_stops_the_run_with_its_own_message(world:
     assert not any(isinstance(event, RunPaused | RunEnded) for event in world.journal.written)
 
 
+async def test_a_reader_that_has_gone_interrupts_the_run(world: World):
+    def watch(event: Event) -> None:
+        if isinstance(event, SubtaskLanded):
+            raise BrokenPipeError
+
+    ending = await world.runner(CHAIN, watch=watch).run([])
+    assert (ending.state, ending.exit_code) == (RunState.PAUSED, 141)
+    assert (await world.again(CHAIN).run([RunResumed()])).exit_code == 0
+
+
 async def test_the_watcher_sees_every_event_after_it_counts(world: World):
     seen: list[str] = []
     runner = world.runner(CHAIN, watch=lambda event: seen.append(type(event).__name__))

@@ -35,7 +35,7 @@ def follow(
         live = is_live()
         for event in journal.events(run, after=seen):
             seen += 1
-            view.watch(event)
+            view(event)
         if not live or is_over(view.progress):
             return seen
         wait(LOOK_SECONDS)

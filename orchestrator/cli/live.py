@@ -59,11 +59,14 @@ class LiveView:
     ) -> None:
         self.detach()
 
-    def watch(self, event: Event) -> None:
+    def __call__(self, event: Event) -> None:
         self.progress.take_in(event)
         match event:
             case Noted() | RunPaused() | RunEnded():
                 self._remarks += lines(event, self.progress)
+
+    def gone(self) -> bool:
+        return False
 
     def detach(self) -> None:
         live, self._live = self._live, None

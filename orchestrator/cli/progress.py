@@ -1,13 +1,15 @@
 """Watching a run: a live tree on a terminal, plain lines elsewhere, one JSON object per event for programs.
 
-All of it goes to standard error but the JSON stream. A reader that has gone (a closed pipe, a terminal that hung
-up) ends the view, never the run.
+All of it goes to standard error but the JSON stream. A terminal that hung up ends the view and not the run; a
+closed pipe ends both, and the run can be resumed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -57,8 +59,11 @@ AskFunds = Callable[[], Funds]
 class View(Protocol):
     progress: Progress
 
-    def watch(self, event: Event) -> None:
+    def __call__(self, event: Event) -> None:
         """Take in an event and show what it changed."""
+
+    def gone(self) -> bool:
+        """Whether the reader of a pipe has closed it. A terminal that hung up is not meant."""
 
     def detach(self) -> None:
         """The terminal is gone: show nothing more."""
@@ -71,7 +76,7 @@ class PlainView:
         self.progress = Progress()
         self._stream: TextIO | None = stream
 
-    def watch(self, event: Event) -> None:
+    def __call__(self, event: Event) -> None:
         self.progress.take_in(event)
         for line in lines(event, self.progress):
             self._say(line)
@@ -81,8 +86,24 @@ class PlainView:
             return
         try:
             print(line, file=self._stream, flush=True)
+        except BrokenPipeError:
+            self.detach()
+            raise
         except (OSError, ValueError):
             self.detach()
+
+    def gone(self) -> bool:
+        if self._stream is None:
+            return False
+        try:
+            descriptor = self._stream.fileno()
+            if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                return False
+        except (OSError, ValueError):
+            return False
+        poll = select.poll()
+        poll.register(descriptor, select.POLLERR)
+        return bool(poll.poll(0))
 
     def detach(self) -> None:
         self._stream = None
@@ -91,7 +112,7 @@ class PlainView:
 class JsonView(PlainView):
     """Every event as one JSON object: `event` its name, then all its fields."""
 
-    def watch(self, event: Event) -> None:
+    def __call__(self, event: Event) -> None:
         self.progress.take_in(event)
         self._say(json.dumps({"event": type(event).__name__, **encode(event)}, ensure_ascii=True))
 
@@ -100,8 +121,11 @@ class SilentView:
     def __init__(self) -> None:
         self.progress = Progress()
 
-    def watch(self, event: Event) -> None:
+    def __call__(self, event: Event) -> None:
         self.progress.take_in(event)
+
+    def gone(self) -> bool:
+        return False
 
     def detach(self) -> None:
         """There is nothing to end."""

@@ -72,9 +72,7 @@ def resume(
     with open_view(as_json=as_json) as view:
         for event in home.store.events(chosen.run):
             view.progress.take_in(event)
-        ending = session.resume(
-            home, chosen.run, budget=cap, reason="", watch=view.watch, hang_up=view.detach
-        )
+        ending = session.resume(home, chosen.run, budget=cap, reason="", watch=view, hang_up=view.detach)
     if not as_json:
         typer.echo(run_text(report_of(home, chosen.run)))
     raise typer.Exit(ending.exit_code)

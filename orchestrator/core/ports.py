@@ -185,8 +185,8 @@ class Journal(Protocol):
         Returns the number of the run's last event, counted from 1 (None: nothing written, or not known).
         """
 
-    def events(self, run: RunId) -> Iterable[Event]:
-        """All events of the run, oldest first."""
+    def events(self, run: RunId, *, after: int = 0) -> Iterable[Event]:
+        """The events of the run but for the first `after`, oldest first."""
 
 
 # --- work ---------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 
+import pytest
 from rich.console import Console
 
 from orchestrator.cli.live import LiveView, duration
@@ -73,7 +75,7 @@ def test_plain_lines_say_what_happened_and_what_comes_next():
     stream = io.StringIO()
     view = PlainView(stream)
     for event in MIDDLE + END:
-        view.watch(event)
+        view(event)
     assert stream.getvalue().splitlines() == [
         "run 20261123-100000-abcd: 4 subtasks on orchestrator/20261123-100000-abcd, budget $0.50, "
         "scripted models: demo.yaml",
@@ -95,9 +97,9 @@ def test_plain_lines_say_what_happened_and_what_comes_next():
 def test_foreign_text_cannot_act_on_the_terminal():
     stream = io.StringIO()
     view = PlainView(stream)
-    view.watch(STARTED)
-    view.watch(started("parse#1"))
-    view.watch(finished("parse#1", rejected("\x1b]0;owned\x07 fails\nnext line")))
+    view(STARTED)
+    view(started("parse#1"))
+    view(finished("parse#1", rejected("\x1b]0;owned\x07 fails\nnext line")))
     assert "\x1b" not in stream.getvalue()
     assert stream.getvalue().count("\n") == 3
 
@@ -106,28 +108,40 @@ def test_the_json_stream_is_the_journal_line_by_line():
     stream = io.StringIO()
     view = JsonView(stream)
     for event in MIDDLE:
-        view.watch(event)
+        view(event)
     records = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [record["event"] for record in records][:3] == ["RunStarted", "AttemptStarted", "AttemptStarted"]
     assert records[1]["attempt"] == "parse#1"
 
 
-def test_a_reader_that_has_gone_ends_the_view_and_not_the_run():
-    class Gone(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
+class Gone(io.StringIO):
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
 
-    view = PlainView(Gone())
+    def write(self, text: str) -> int:
+        raise self.error
+
+
+def test_a_terminal_that_hung_up_ends_the_view_and_not_the_run():
+    view = PlainView(Gone(OSError(errno.EIO, "I/O error")))
     for event in MIDDLE:
-        view.watch(event)
+        view(event)
     assert view.progress.dispatch is not None
+
+
+def test_a_closed_pipe_is_told_once():
+    view = PlainView(Gone(BrokenPipeError()))
+    with pytest.raises(BrokenPipeError):
+        view(STARTED)
+    view(MIDDLE[1])
 
 
 def picture(events: list[Event], funds: Funds | None = None) -> str:
     console = Console(file=io.StringIO(), width=150, force_terminal=False)
     view = LiveView((lambda: funds) if funds else None, console=console)
     for event in events:
-        view.watch(event)
+        view(event)
     with console.capture() as captured:
         console.print(view.picture())
     return captured.get()
