@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from orchestrator.adapters.suites import Runner, Suite, suite_of
 from orchestrator.core.facts import Command, CommandKind
@@ -40,7 +40,7 @@ def project_commands(
     if argv := configured.get("test"):
         suites: tuple[Suite, ...] = (suite_of(argv),)
     else:
-        suites = tuple(_suites(command for command in detected if command.kind is CommandKind.TEST))
+        suites = tuple(_suites([command for command in detected if command.kind is CommandKind.TEST]))
     others: list[NamedCommand] = []
     for kind in _BESIDE_TESTS:
         if argv := configured.get(kind.value):
@@ -61,21 +61,27 @@ def project_commands(
 _NODE = ("npm", "pnpm", "yarn", "bun", "npx")
 
 
-def _suites(commands: Iterable[Command]) -> Iterable[Suite]:
-    """One suite per package, only the root's where it has one: that covers the packages below."""
-    chosen: dict[str, Command] = {}
-    for command in commands:
-        known = chosen.get(command.package)
-        if known is None or (known.argv[0] in _INDIRECT and command.argv[0] not in _INDIRECT):
-            chosen[command.package] = command
-    root = chosen.get("")
-    if root is not None and root.argv[0] not in _INDIRECT:
-        # A repository may hold Python and JavaScript side by side.
-        others = [c for c in commands if not c.package and (c.argv[0] in _NODE) != (root.argv[0] in _NODE)]
-        chosen = {"": root, **{f"beside {place}": command for place, command in enumerate(others[:1])}}
-    for command in chosen.values():
-        suite = suite_of(command.argv, package=command.package, source=command.source)
-        yield suite
+def _suites(commands: Sequence[Command]) -> list[Suite]:
+    """The root's suites, which cover the packages below; or those of the packages, where they tell tests apart."""
+    direct = [command for command in commands if command.argv[0] not in _INDIRECT] or list(commands)
+    root = [suite_of_command(command) for command in direct if not command.package]
+    packages: dict[str, Suite] = {}
+    for command in direct:
+        if command.package:
+            packages.setdefault(command.package, suite_of_command(command))
+    # A repository may hold Python and JavaScript side by side.
+    chosen: dict[bool, Suite] = {}
+    for suite in root:
+        chosen.setdefault(suite.argv[0] in _NODE, suite)
+    told = [suite for suite in packages.values() if suite.runner is not Runner.OTHER]
+    if chosen and not (told and all(suite.runner is Runner.OTHER for suite in chosen.values())):
+        named = list(chosen.values())
+        return [named[0], *(replace(suite, label="beside") for suite in named[1:])]
+    return list(packages.values())
+
+
+def suite_of_command(command: Command) -> Suite:
+    return suite_of(command.argv, package=command.package, source=command.source)
 
 
 __all__ = ["NamedCommand", "ProjectCommands", "Runner", "project_commands"]

@@ -38,10 +38,12 @@ class Suite:
     runner: Runner
     package: str = ""
     script: str = ""
+    label: str = ""
 
     @property
     def name(self) -> str:
-        return f"tests:{self.package}" if self.package else "tests"
+        which = self.package or self.label
+        return f"tests:{which}" if which else "tests"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
