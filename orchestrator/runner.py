@@ -406,7 +406,8 @@ class Runner:
             await asyncio.sleep(self._poll_seconds)
             self._polled = True
             self._news.set()
-            if isinstance(self._watch, Reader) and self._watch.gone():
+            reader: object = self._watch
+            if isinstance(reader, Reader) and reader.gone():
                 self._hang_up()
             before, offset = offset, self._clock.epoch_seconds() - self._clock.monotonic()
             if offset - before > ASLEEP_SECONDS:

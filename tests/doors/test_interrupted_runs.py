@@ -14,7 +14,6 @@ import pytest
 
 from tests.doors.main_job import SCRIPT, Scene, kill, small_plan
 
-
 # Real runs with real suites: half a minute each on a busy machine.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
