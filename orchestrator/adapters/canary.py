@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from orchestrator.adapters.check_runner import CheckRunner, Environment
 from orchestrator.adapters.preparation_compiled import outside
 from orchestrator.adapters.preparation_node import installations, workspace_packages
 from orchestrator.adapters.preparation_python import own_packages
+from orchestrator.adapters.survey.languages import is_test
 
 _PROBE = """
 import importlib.util, json, os, sys
@@ -24,6 +27,8 @@ for name in json.loads(sys.argv[1]):
         found[name] = None
 print("canary:" + json.dumps(found))
 """
+
+_SCRIPTS = (".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ async def look(runner: CheckRunner, worktree: str, environment: Environment) -> 
             place = modules / name
             if place.is_symlink():
                 if place.resolve() != directory.resolve():
+                    if directory == root and not _tests_import(root, name):
+                        continue  # A dependency depends on a release of this project; the tests do not see it.
                     return Canary(
                         fault=f"the checks would not run the worktree's code: {name} leads to {place.resolve()}"
                     )
@@ -69,3 +76,17 @@ async def look(runner: CheckRunner, worktree: str, environment: Environment) -> 
     if fault := outside(root):
         return Canary(fault=fault)
     return Canary(proved="; ".join(said))
+
+
+def _tests_import(root: Path, name: str) -> bool:
+    """Whether a test of this project names the project itself in an import, instead of a path."""
+    named = re.compile(rf"""['"]{re.escape(name)}(/[^'"]*)?['"]""")
+    for directory, folders, files in os.walk(root):
+        folders[:] = [folder for folder in folders if folder not in ("node_modules", ".git")]
+        for file in files:
+            place = Path(directory) / file
+            path = place.relative_to(root).as_posix()
+            looked_at = is_test(path) and file.endswith(_SCRIPTS) and not place.is_symlink()
+            if looked_at and named.search(place.read_text("utf-8", "replace")):
+                return True
+    return False

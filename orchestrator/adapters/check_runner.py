@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ KEPT_OF_FAILED = 20_000
 KEPT_OF_PASSED = 1_000
 # A check that never ran leaves what shells leave for an unknown command.
 NOT_STARTED = 127
+# Colours, cursor moves, titles: a project may ask for them where nobody looks, and a model pays for each.
+_TERMINAL_CODES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +123,10 @@ class CheckRunner:
 
 
 def _plain(done: Completed, worktree: str) -> str:
-    """The output without the places it was run in: paths read as in the repository."""
+    """The output without colours and the places it was run in: paths read as in the repository."""
     text = done.text + done.error_text
     for place in (worktree, os.path.realpath(worktree)):
         text = text.replace(f"{place}/", "").replace(place, ".")
     if done.limit:
         text += f"\n[ended early: limit of {done.limit}]"
-    return safe_text(text.replace("\r\n", "\n"))
+    return safe_text(_TERMINAL_CODES.sub("", text).replace("\r\n", "\n"))

@@ -6,6 +6,7 @@ compare it with. What an executor does to the checkout's `.git` file or to its i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -389,6 +390,9 @@ class Worktrees:
         git_dir = self.git_dir(name)
         if git_dir is not None and git_dir.parent == self.repository.common_dir / "worktrees":
             shutil.rmtree(git_dir)
+            # As git itself does after the last one; it stays while there are others.
+            with contextlib.suppress(OSError):
+                git_dir.parent.rmdir()
 
 
 def _is_file(place: Path) -> bool:

@@ -141,5 +141,5 @@ def _target(test: SourceFile, name: str) -> str:
                 folder = folder[:-1]
             elif part not in (".", ""):
                 folder = [*folder, part]
-        return "/".join(folder).removesuffix("/index")
+        return "/".join(folder).removesuffix("/index") or "index"
     return re.sub(r"^(@|~|#|src)/", "", path).removesuffix("/index")
