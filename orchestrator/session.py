@@ -23,7 +23,7 @@ from orchestrator.adapters.metering import MeteredModel
 from orchestrator.adapters.outcomes import OutcomeFiles
 from orchestrator.adapters.run_lock import RunLock
 from orchestrator.adapters.sandbox import Kind, Sandbox
-from orchestrator.adapters.state import attempt_directory, digest
+from orchestrator.adapters.state import attempt_directory
 from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.core.calibration import Calibration
 from orchestrator.core.catalogue import RoutingTable
@@ -64,8 +64,6 @@ from orchestrator.runner import Ending, Runner, Watch
 from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
 
 PROMPT_OVERHEAD_TOKENS = 1500
-# What a better order may delay the start by.
-LOOK_AHEAD_SECONDS = 0.5
 # Half of what a start may be delayed by.
 LOOK_AHEAD_SECONDS = 0.25
 
@@ -245,18 +243,8 @@ async def _parts(
 
     router = _Router(home=home, access=access, started=started, known=past_of(home).calibration)
     outcomes = OutcomeFiles(home.state, run)
-    until = clock.monotonic() + LOOK_AHEAD_SECONDS
     dispatch = Dispatch.of(
-        started,
-        tier_models=access.table.tier_models,
-        cost=router.expected,
-        odds=router.odds,
-        lineup=line_up(
-            plan,
-            started.limits,
-            seed=int(digest(plan.goal), 16),
-            keep_going=lambda: clock.monotonic() < until,
-        ),
+        started, tier_models=access.table.tier_models, cost=router.expected, odds=router.odds
     )
     execution = Execution(
         scope=RunScope(
