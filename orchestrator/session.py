@@ -191,7 +191,8 @@ async def _drive(
             if not baseline.can_check and not started.accept_unverified:
                 raise ChecksCannotRun(
                     f"checks cannot run here: {baseline.reason}; nothing was spent. Mend it, name the checks under "
-                    f"`orchestrator: checks:` in litellm_budget_config.yaml, or add --accept-unverified"
+                    f"`orchestrator: checks:` in litellm_budget_config.yaml (the repository's own counts once "
+                    f"`orchestrator trust` was run), or add --accept-unverified"
                 )
             runner.replay(before)
             with _interruptible(runner, hang_up):

@@ -60,6 +60,8 @@ class Settings:
     sources: tuple[str, ...]
     digest: str
     prices_digest: str
+    # The line about what the repository's own file says in vain; empty when nothing is, or the file is trusted.
+    ignored: str = ""
 
 
 class NoConfiguration(OrchestratorError):
@@ -93,13 +95,15 @@ def load_settings(
     declared, budget, table, options = _read(top)
     repository_cap = None
     notes = [note for entry in declared for note in entry.notes]
+    ignored = ""
     if over is not None:
         own = Fields(over.root, "", problems)
         general = own.inside("general_settings")
         repository_cap = general.usd("max_budget") if general else None
         if not trusted:
             options = tightened(options, own, [entry.alias for entry in declared])
-            notes += _ignored(over)
+            ignored = _ignored(over)
+            notes += [ignored] if ignored else []
     if problems:
         raise InvalidDocument(_in_order(problems))
     catalogue = catalogue_of(declared, environ, allowed=options.models)
@@ -130,6 +134,7 @@ def load_settings(
         sources=tuple(str(source.path) for source in sources),
         digest=digest(*(source.content for source in sources), str(trusted)),
         prices_digest=_prices_digest(catalogue),
+        ignored=ignored,
     )
 
 
@@ -266,10 +271,10 @@ def untrusted_keys(source: Source) -> list[str]:
     return found
 
 
-def _ignored(over: Source) -> list[str]:
+def _ignored(over: Source) -> str:
     """One line naming what an untrusted file says in vain."""
     names = one_line(", ".join(untrusted_keys(over)), 200)
-    return [f"{_shown(over.path)}: ignored until `orchestrator trust`: {names}"] if names else []
+    return f"{_shown(over.path)}: ignored until `orchestrator trust`: {names}" if names else ""
 
 
 def _prices_digest(catalogue: Catalogue) -> str:

@@ -139,6 +139,8 @@ def plan_for(
     from orchestrator.adapters.plan_files import goal_from_stdin
     from orchestrator.plans import Wish, answered, goal_or_plan, is_saved_plan, past_of, reopened, repriced
 
+    if home.settings.ignored:
+        say(home.settings.ignored)
     tasks = None
     if not is_saved_plan(what):
         from orchestrator.task_plans import draw_tasks, task_file
