@@ -12,7 +12,7 @@ from orchestrator.adapters.baseline import Baseline, BaselineStore, measure
 from orchestrator.adapters.canary import look
 from orchestrator.adapters.changes import Changes, changes_of, restore
 from orchestrator.adapters.check_runner import CheckRunner, Environment
-from orchestrator.adapters.preparation import Preparation
+from orchestrator.adapters.preparation import Preparation, acts_in_set_up
 from orchestrator.adapters.preparation_recipe import CannotPrepare
 from orchestrator.adapters.project_commands import ProjectCommands, project_commands
 from orchestrator.adapters.sandbox import Sandbox
@@ -21,7 +21,7 @@ from orchestrator.adapters.static_checks import doubts, faults, tests_weakened
 from orchestrator.adapters.suites import Runner
 from orchestrator.adapters.verification import Verification
 from orchestrator.adapters.workspaces import GitWorkspaces
-from orchestrator.core.domain import Subtask, Verdict
+from orchestrator.core.domain import Problem, Subtask, Verdict
 from orchestrator.core.events import BaselineMeasured
 from orchestrator.core.ports import Clock, Worktree
 from orchestrator.core.verdicts import Evidence, Purpose, judge, purpose_of
@@ -49,6 +49,8 @@ class ProjectChecker:
         self.runner = CheckRunner(sandbox=sandbox, environ=environ, seconds=settings.check_seconds)
         self.preparation = Preparation(
             repository=workspaces.repository,
+            base=workspaces.base,
+            changed=workspaces.changed_files,
             sandbox=sandbox,
             environ=environ,
             cache=self.cache,
@@ -172,6 +174,11 @@ class ProjectChecker:
             caveats += tuple(str(problem) for problem in weaker)
         else:
             problems += weaker
+        if not problems and acts_in_set_up(changes.paths):
+            try:
+                await self.prepare(worktree)
+            except CannotPrepare as error:
+                problems = (Problem(where="set-up", what=str(error)),)
         if problems:
             return judge(Evidence(purpose=purpose, faults=problems))
         verification = Verification(

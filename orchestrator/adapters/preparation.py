@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from orchestrator.adapters.background import in_background
@@ -30,20 +32,25 @@ class Preparation:
     """Prepares the worktrees of one repository; what is built is kept in the cache by the hash of its lock files.
 
     `commands` are configured set-up commands, which then are the only ones; `needs` are Python modules that the
-    checks call, such as `pytest`.
+    checks call, such as `pytest`; `changed` gives the files of a worktree that differ from its base. There is a
+    network for what the commit `base` declares only: what a model has changed since is set up without one, for it
+    could send away whatever it finds.
     """
 
     def __init__(
         self,
         *,
         repository: Repository,
+        base: str,
+        changed: Callable[[Worktree], Awaitable[Sequence[str]]],
         sandbox: Sandbox,
         environ: Mapping[str, str],
         cache: Path,
         commands: Sequence[Sequence[str]] = (),
         network: bool = True,
     ) -> None:
-        self.repository, self.environ, self.network = repository, environ, network
+        self.repository, self.base, self.environ, self.network = repository, base, environ, network
+        self.changed = changed
         self.commands = tuple(tuple(command) for command in commands)
         self.built = Built(cache.resolve() / "environments")
         self.downloads = cache.resolve() / "downloads"
@@ -53,16 +60,26 @@ class Preparation:
 
     async def prepare(self, worktree: Worktree) -> Environment:
         """Make the worktree ready, and again ready when it was before. Raises CannotPrepare."""
-        await in_background(lambda: self._include(Path(worktree.path)))
         root = Path(worktree.path)
+        environment = await self._set_up_worktree(worktree, root)
+        # After the set-up: it has a network, and what is copied may hold passwords.
+        await in_background(lambda: self._include(root))
+        return environment
+
+    async def _set_up_worktree(self, worktree: Worktree, root: Path) -> Environment:
+        changed = await self._changed_set_up(worktree)
+        network = self.network and not changed
         if self.commands:
-            return await self._configured(root)
+            return await self._configured(root, network)
         environment = Environment(variables=python_path(root), said="")
         for recipe in await in_background(lambda: self._recipes(root)):
             try:
-                part = await self._use(recipe, root)
+                part = await self._use(recipe, root, network)
             except CannotPrepare as error:
                 if (own := self._of_checkout(recipe, root)) is None:
+                    if self.network and not network:
+                        why = f"{changed[0]} was changed by the run, so it is set up without a network"
+                        raise CannotPrepare(f"{error}; {why}") from None
                     raise
                 part = replace(own, said=f"{own.said}, because {error}")
             environment = _merged(environment, part)
@@ -74,14 +91,21 @@ class Preparation:
         )  # fmt: skip
         return [recipe for recipe in found if recipe is not None]
 
-    async def _use(self, recipe: Recipe, root: Path) -> Environment:
+    async def _changed_set_up(self, worktree: Worktree) -> list[str]:
+        """Files that act in a set-up and are not as the base has them, landed or not."""
+        landed = await in_background(lambda: self.repository.changed_between(self.base, worktree.base))
+        return sorted({path for path in (*landed, *await self.changed(worktree)) if _acts(path)})
+
+    async def _use(self, recipe: Recipe, root: Path, network: bool) -> Environment:
         async with self._building:
             place = self.built.find(recipe.key)
             if place is None:
-                place = await self.built.make(recipe, root, self._set_up)
+                place = await self.built.make(recipe, root, partial(self._set_up, network=network))
         return await in_background(lambda: recipe.use(place, root))
 
-    async def _set_up(self, argv: Sequence[str], cwd: Path, variables: dict[str, str]) -> Ran:
+    async def _set_up(
+        self, argv: Sequence[str], cwd: Path, variables: dict[str, str], *, network: bool
+    ) -> Ran:
         """Run one command of a set-up: the only thing that has a network, and no key either."""
         registries = registry_variables(self.environ)
         self.downloads.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,12 +123,12 @@ class Preparation:
                 readable=local_places(registries),
                 writable=(str(self.built.directory), str(self.downloads)),
             ),
-            network=self.network,
+            network=network,
         )
 
-    async def _configured(self, root: Path) -> Environment:
+    async def _configured(self, root: Path, network: bool) -> Environment:
         for argv in self.commands:
-            ran = await self._set_up(argv, root, {})
+            ran = await self._set_up(argv, root, {}, network=network)
             if ran.exit_code != 0:
                 raise failed(f"the configured set-up {' '.join(argv)}", ran)
         environment = Environment(variables=python_path(root), said="set up as configured")
@@ -177,6 +201,23 @@ class Preparation:
                 target.write(path, data)
             except PathRefused:
                 continue  # A link: what it leads to is not named.
+
+
+_ACTING = re.compile(
+    r"(^|/)(pyproject\.toml|setup\.(py|cfg)|[^/]*requirements[^/]*\.(txt|in)|[^/]+\.lock|package\.json|\.npmrc"
+    r"|package-lock\.json|npm-shrinkwrap\.json|pnpm-(lock|workspace)\.yaml|\.yarnrc(\.yml)?|\.pnpmfile\.cjs|go\.(mod|sum)"
+    r"|Cargo\.toml|build\.rs|\.cargo/.*|[Mm]akefile|GNUmakefile|[Jj]ustfile|[^/]+\.(sh|mk)|Pipfile|uv\.toml|\.pth)$"
+    r"|(^|/)(requirements|scripts|patches|\.yarn)/"
+)
+
+
+def _acts(path: str) -> bool:
+    """Whether a set-up would obey the file, or run it."""
+    return _ACTING.search(path) is not None
+
+
+def acts_in_set_up(paths: Iterable[str]) -> bool:
+    return any(map(_acts, paths))
 
 
 def _merged(one: Environment, other: Environment) -> Environment:

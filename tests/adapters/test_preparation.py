@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -126,8 +127,19 @@ def prepared(tmp_path: Path, files, **options):
     make_repository(tmp_path / "repo", files)
     environ = dict(os.environ)
     repository = Repository.open(tmp_path / "repo", environ)
+
+    async def changed(worktree):
+        root = Path(worktree.path)
+        return [path for path, text in files.items() if (root / path).read_text() != text]
+
     made = Preparation(
-        repository=repository, sandbox=Sandbox.probe(), environ=environ, cache=tmp_path / "cache", **options
+        repository=repository,
+        base=repository.head(),
+        changed=changed,
+        sandbox=Sandbox.probe(),
+        environ=environ,
+        cache=tmp_path / "cache",
+        **options,
     )
     write(tmp_path / "wt", files)
     return made, Worktree(path=str(tmp_path / "wt"), base=repository.head(), name="wt.1")
@@ -148,6 +160,27 @@ def test_configured_commands_are_the_only_set_up_and_run_in_the_worktree(tmp_pat
     broken, worktree = prepared(tmp_path / "b", files, commands=[("python", "-c", "raise SystemExit('no')")])
     with pytest.raises(CannotPrepare, match="the configured set-up python -c"):
         asyncio.run(broken.prepare(worktree))
+
+
+def test_there_is_a_network_only_for_what_the_base_declares(tmp_path):
+    """What a model has written may not call home, and finds no included file either."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        script = (
+            "import os, socket\ntry:\n"
+            f"    socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 1)\n    called = True\n"
+            "except OSError:\n    called = False\n"
+            "open('seen', 'w').write(f\"{called} {'.env' in os.listdir('.')}\")\n"
+        )
+        files = {"scripts/make.py": script, ".gitignore": ".env\nseen\n", ".worktreeinclude": ".env\n"}
+        made, worktree = prepared(tmp_path, files, commands=[("python", "scripts/make.py")])
+        write(tmp_path / "repo", {".env": "A=1\n"})
+        root = Path(worktree.path)
+        asyncio.run(made.prepare(worktree))
+        assert (root / "seen").read_text() == "True False" and (root / ".env").exists()
+        write(root, {"scripts/make.py": script + "# by a model\n"})
+        (root / ".env").unlink()
+        asyncio.run(made.prepare(worktree))
+        assert (root / "seen").read_text() == "False False"
 
 
 def test_ignored_files_that_are_named_are_copied_and_no_others(tmp_path):
