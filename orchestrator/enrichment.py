@@ -7,6 +7,7 @@ the task stays as the file has it.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from orchestrator.core.domain import (
     ModelAlias,
     OrchestratorError,
     Plan,
+    RunId,
     Subtask,
     SubtaskId,
 )
@@ -32,7 +34,6 @@ from orchestrator.core.standards import Standard, UnknownRule
 from orchestrator.core.text import one_line
 
 if TYPE_CHECKING:
-    from orchestrator.core.domain import RunId
     from orchestrator.wiring import Home, ModelAccess
 
 INFERRED = "inferred by a model"
@@ -81,13 +82,15 @@ async def enrich(
     alias = access.table.tier_models.get(CHEAP) or ModelAlias(CHEAP)
     paths = home.git.files_at(home.git.head())
     waiting = [subtask for subtask in plan.subtasks if not subtask.checks or subtask.touches is None]
+    # A cap binds what is added up under one name, so an import on its own has one too.
+    name = run or RunId(f"import-{secrets.token_hex(6)}")
     requests = [
         ModelRequest(
             model=alias,
             messages=_messages(waiting[start : start + _BATCH], home.standard, paths),
             max_output_tokens=_TOKENS_PER_TASK * len(waiting[start : start + _BATCH]) + 200,
             purpose="planning",
-            run=run,
+            run=name,
             run_cap=cap,
         )
         for start in range(0, len(waiting), _BATCH)

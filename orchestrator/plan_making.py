@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from orchestrator.core.domain import (
     Plan,
     Provenance,
     Question,
+    RunId,
     SubtaskId,
 )
 from orchestrator.core.facts import Survey
@@ -210,7 +212,9 @@ async def _with_model(
     from orchestrator.adapters.tokens import input_token_bound
 
     settings = home.settings
-    left = await home.store.left(run=wish.run, run_cap=wish.budget)
+    # A cap binds what is added up under one name, so planning on its own has one too.
+    run = wish.run or RunId(f"plan-{secrets.token_hex(6)}")
+    left = await home.store.left(run=run, run_cap=wish.budget)
     whole = wish.budget or settings.budget.max_budget
     cap = min(whole.scaled(settings.planning_share), *left.values())
     metered = MeteredModel(
@@ -234,7 +238,7 @@ async def _with_model(
         cache=None if access.scripted else PlanCacheFiles(cache_directory(home.environ)),
         say=say,
         keep=lambda text: keep_reply(home.state, text),
-        run=wish.run,
+        run=run,
     )
     try:
         return await planner.plan(brief, cap=max(cap, ZERO), fresh=wish.fresh)

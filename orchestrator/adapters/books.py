@@ -92,6 +92,15 @@ class Books:
         return self._start
 
     def _windows(self, request: HoldRequest, start: int) -> list[Window]:
+        for cap, whose in (
+            (request.repository_cap, request.repository),
+            (request.run_cap, request.run),
+            (request.attempt_cap, request.run and request.attempt),
+        ):
+            if cap is not None and whose is None:
+                raise ValueError(
+                    f"{request.what} has a cap of {cap} and does not say whose: it would hold nothing"
+                )
         found = [budget_window(self._rules, start)]
         if request.repository is not None:
             found.append(

@@ -145,6 +145,7 @@ async def _ask(
         ledger=home.store,
         clock=home.clock,
         environ=home.environ,
+        repository=home.git.id if home.repository is not None else None,
         run_cap=cap,
         repository_cap=home.settings.repository_cap,
     )

@@ -187,6 +187,24 @@ async def test_a_repository_and_an_attempt_have_caps_of_their_own(tmp_path: Path
         )
 
 
+@pytest.mark.parametrize(
+    "caps",
+    [
+        {"repository_cap": usd("1")},
+        {"run_cap": usd("1")},
+        {"attempt_cap": usd("1"), "run": RUN},
+        {"attempt_cap": usd("1"), "attempt": attempt("parse")},
+    ],
+)
+async def test_a_cap_of_nobody_is_a_fault_and_not_a_call_without_a_cap(tmp_path: Path, caps):
+    with open_store(tmp_path) as store:
+        fits = asyncio.create_task(store.reserve(hold("0.1")))
+        with pytest.raises(ValueError, match="does not say whose"):
+            await store.reserve(hold("0.1", **caps))
+        await fits
+        assert len(store.entries()) == 1
+
+
 async def test_a_call_waits_for_room_that_open_holds_free_and_is_refused_when_they_do_not(tmp_path: Path):
     with open_store(tmp_path, budget("1")) as store:
         first, second = await store.reserve(hold("0.5")), await store.reserve(hold("0.5"))

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,57 @@ def test_the_repository_s_own_file_is_never_changed(run, working_directory: Path
     assert "belongs to the repository and is not changed" in run("set", "team", "--config", str(own), code=2)
     run("set", "team")
     assert own.read_bytes() == before
+
+
+# --- caps bind whatever the command is ------------------------------------------------------------
+
+PLANNED = json.dumps(
+    {
+        "subtasks": [
+            {
+                "id": "a",
+                "title": "Fix f",
+                "instructions": "Make f return 2.",
+                "category": "cheap/bug-fixes",
+                "touches": ["a.py"],
+                "checks": [{"kind": "lint", "targets": ["a.py"]}],
+            }
+        ]
+    }
+)
+
+
+@pytest.fixture
+def repository(working_directory: Path) -> Path:
+    (working_directory / "a.py").write_text("def f():\n    return 1\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "start"]):
+        person = ["-c", "user.name=n", "-c", "user.email=n@example.org"]
+        subprocess.run(["git", *person, *command], check=True, cwd=working_directory)
+    return working_directory
+
+
+def scripted(tmp_path: Path, text: str) -> list[str]:
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"rules": [{"text": text}]}))
+    return ["--scripted", str(script)]
+
+
+def test_the_repository_s_cap_binds_an_answer_too(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (repository / FILE).write_text("general_settings: {max_budget: 0.0001}\n")
+    assert cli.run(["do", "explain this code", *scripted(tmp_path, "it returns 1")]) == 3
+    assert "$0.0001 of the $0.0001 repository budget is left" in capsys.readouterr().err
+    (repository / FILE).unlink()
+    assert cli.run(["do", "explain this code", *scripted(tmp_path, "it returns 1")]) == 0
+
+
+def test_a_budget_binds_planning_that_belongs_to_no_run(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    plan = ["plan", "give f a cache", *scripted(tmp_path, PLANNED), "--fresh"]
+    assert cli.run([*plan, "--budget", "2"]) == 0
+    assert "$" in capsys.readouterr().out
+    assert cli.run([*plan, "--budget", "0.0001"]) == 3
+    with store() as opened:
+        assert len(opened.entries()) == 1
