@@ -7,7 +7,13 @@
 # Run it in the repository that the request is about. Everything after the request goes to `orchestrator do`.
 set -euo pipefail
 
-here=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Found through links to it too: `readlink -f` is not everywhere.
+script=${BASH_SOURCE[0]}
+while [ -L "$script" ]; do
+  target=$(readlink "$script")
+  case $target in /*) script=$target ;; *) script=$(dirname "$script")/$target ;; esac
+done
+here=$(cd -P "$(dirname "$script")/.." && pwd)
 
 if [ $# -eq 0 ] || [ "$1" = -h ] || [ "$1" = --help ]; then
   sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"

@@ -341,6 +341,18 @@ def test_the_wrapper_hands_everything_to_do(tmp_path: Path):
     command = [str(checkout / "scripts" / "yolo-budget-code.sh"), "fix it; rm -rf /", "--model", "smart"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert (done.returncode, done.stdout) == (3, "do|fix it; rm -rf /|--model|smart|")
+    link = tmp_path / "bin" / "yolo"
+    link.parent.mkdir()
+    link.symlink_to("../checkout/scripts/yolo-budget-code.sh")
+    done = subprocess.run(
+        [str(link), "fix it"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=link.parent,
+        env=dict(os.environ),
+    )
+    assert (done.returncode, done.stdout) == (3, "do|fix it|")
     done = subprocess.run(command[:1], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--model smart" in done.stdout
