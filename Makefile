@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo smoke lint test test-all check bench lock clean
+.PHONY: help setup setup-dev demo smoke lint test test-slow test-all check bench lock clean
 
 python := .venv/bin/python
 # Two workers pay from two cores on; their start costs about a second.
@@ -31,8 +31,10 @@ lint: setup-dev ## ruff and mypy
 test: lint ## the linters, then the tests that take seconds
 	$(pytest)
 
-test-all: lint ## the linters, then all tests
-	$(pytest) -m "slow or not slow"
+test-slow: setup-dev ## only the tests that take longer: sweeps, fuzzing, real agents
+	$(pytest) -m slow
+
+test-all: test test-slow ## the linters, then all tests
 
 check: test ## what to run before a commit: the same as test
 
