@@ -8,7 +8,7 @@ write. A row that billed nothing is marked suspect. Exit code 1 when a row of ou
   ours, kill -9       the same, with half of the processes killed at random moments
   ours, real path     100 calls at a time through the model adapter (litellm underneath), cap for 10 calls
   litellm ...         100 calls at a time, budget for 10 calls: Router provider_budget_config, deployment max_budget
-  litellm proxy       the same through a proxy without a database: --proxy PATH/TO/litellm of its own environment
+  litellm proxy       the same through a proxy without a database, when scripts/install-proxy.sh has made one
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 
 OUTPUT_TOKENS, DOLLARS_PER_MILLION = 500, 2
 UPSTREAM_SECONDS = 0.2
+PROXY = Path(__file__).resolve().parents[1] / ".tools" / "litellm-proxy" / "bin" / "litellm"
 REPLY = {
     "id": "x",
     "object": "chat.completion",
@@ -388,7 +389,10 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="2 repetitions instead of 20")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument(
-        "--proxy", metavar="LITELLM", help="the command of a litellm[proxy] in its own environment"
+        "--proxy",
+        metavar="LITELLM",
+        default=str(PROXY) if PROXY.exists() else None,
+        help="the command of a litellm[proxy] in its own environment; found where scripts/install-proxy.sh puts it",
     )
     parser.add_argument("--role", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -418,7 +422,7 @@ def main() -> int:
     if options.proxy:
         row("litellm proxy without a database, 100", 10, proxied(options.proxy, calls=10))
     else:
-        print("litellm proxy without a database: not run, needs --proxy LITELLM")
+        print("litellm proxy without a database: not run, scripts/install-proxy.sh makes one")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     kept = all(

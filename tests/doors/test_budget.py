@@ -14,6 +14,7 @@ import pytest
 from orchestrator import cli
 from orchestrator.adapters.holder import Holder
 from orchestrator.adapters.journal import Store
+from orchestrator.adapters.scripted import ScriptedProvider
 from orchestrator.adapters.state import config_directory, database, packaged, state_directory
 from orchestrator.core.money import Usage
 from orchestrator.wiring import SystemClock
@@ -291,3 +292,23 @@ def test_a_budget_binds_planning_that_belongs_to_no_run(
     assert cli.run([*plan, "--budget", "0.0001"]) == 3
     with store() as opened:
         assert len(opened.entries()) == 1
+
+
+@pytest.mark.parametrize("variable", ["HOME", "ORCHESTRATOR_STATE"])
+def test_without_a_place_for_the_ledger_nothing_is_called(
+    repository: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+):
+    (tmp_path / "file").write_text("where a directory should be")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
+    with ScriptedProvider('rules: [{text: "it returns 1"}]') as provider:
+        code = cli.run(["do", "explain this code", "--scripted", provider.url])
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert (code, len(said)) == (2, 1)
+    assert f"cannot make {tmp_path / 'file'}" in said[0]
+    assert "set ORCHESTRATOR_STATE to a directory you can write to" in said[0]
+    assert provider.calls == ()
