@@ -75,6 +75,7 @@ HOLD, BILL = Usd.of("0.02"), Usd.of("0.01")
 LADDER = (ModelAlias("cheap"), ModelAlias("smart"))
 SYSCALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "link", "unlink", "mkdir")
 PATIENCE_SECONDS = 120
+PATIENCE = 3
 
 
 # --- the run, in a process of its own -----------------------------------------------------------------
@@ -262,6 +263,7 @@ class Sweep:
     size: int
     before: dict[str, str]
     kills: int = 0
+    again: int = 0
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -269,12 +271,14 @@ class Sweep:
         return [sys.executable, __file__, "--child", str(self.place), str(self.size)]
 
     def resume_until_done(self) -> None:
-        for _ in range(8):
+        """Resume, and again where an orphan of the killed run was still at it."""
+        for _ in range(PATIENCE):
             done = subprocess.run(
                 self.command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
             )
             if done.returncode == 0:
                 return
+            self.again += 1
         self.wrong.append(f"it cannot be resumed: {done.stderr.strip().splitlines()[-1:]}")
 
 
@@ -443,8 +447,12 @@ def at_random(scratch: Path, kills: int, size: int) -> Iterator[Sweep]:
                 continue
             if process.returncode == 0:
                 break
-            sweep.wrong.append(f"exit code {process.returncode}: {said.decode().strip().splitlines()[-1:]}")
-            break
+            sweep.again += 1
+            if sweep.again > PATIENCE:
+                sweep.wrong.append(
+                    f"exit code {process.returncode}: {said.decode().strip().splitlines()[-1:]}"
+                )
+                break
         sweep.resume_until_done()
         judge(sweep, tree)
         done += sweep.kills
@@ -488,18 +496,18 @@ def main() -> None:
         sources["at a write call, 3 subtasks"] = at_syscalls(scratch, points)
     else:
         print("no strace: only random moments")
-    print(f"{'killed':>34} {'runs':>6} {'kills':>6} {'wrong':>6}")
+    print(f"{'killed':>34} {'runs':>6} {'kills':>6} {'refused once':>13} {'wrong':>6}")
     for name, sweeps in sources.items():
-        runs = killed = 0
+        runs = killed = again = 0
         bad: list[str] = []
         for sweep in sweeps:
-            runs, killed = runs + 1, killed + sweep.kills
+            runs, killed, again = runs + 1, killed + sweep.kills, again + sweep.again
             bad += [f"{sweep.place.name}: {what}" for what in sweep.wrong]
             if not (sweep.wrong and options.keep):
                 shutil.rmtree(sweep.place)
-        report[name] = {"runs": runs, "kills": killed, "wrong": len(bad)}
+        report[name] = {"runs": runs, "kills": killed, "again": again, "wrong": len(bad)}
         failed |= bool(bad)
-        print(f"{name:>34} {runs:6} {killed:6} {len(bad):6}")
+        print(f"{name:>34} {runs:6} {killed:6} {again:13} {len(bad):6}", flush=True)
         for what in bad[:20]:
             print(f"    {what}")
     if options.keep and failed:
