@@ -265,10 +265,24 @@ def untrusted_keys(source: Source) -> list[str]:
     for key, node in source.root.items.items():
         free = {NAME: TIGHTENING, "general_settings": ("max_budget",)}.get(key)
         if free is not None and isinstance(node, tree.Mapping):
-            found += [f"{key}.{inner}" for inner in node.items if inner not in free]
+            found += [
+                f"{key}.{inner}"
+                for inner, value in node.items.items()
+                if inner not in free or (key == NAME and _loosens(inner, value))
+            ]
         else:
             found.append(key)
     return found
+
+
+def _loosens(key: str, value: tree.Node) -> bool:
+    """Whether a key that may tighten says the opposite."""
+    said = value.text.lower() if isinstance(value, tree.Scalar) else ""
+    return said in {
+        "sandbox": ("none",),
+        "hook_dispatch": ("true", "yes", "on"),
+        "network_in_setup": ("true", "yes", "on"),
+    }.get(key, ())
 
 
 def _ignored(over: Source) -> str:

@@ -125,8 +125,9 @@ def allowance(connection: apsw.Connection, rules: BudgetRules, now: float) -> tu
     if row is None:
         return found, True
     duration, timezone, start, until = row
-    if duration == rules.duration and timezone != rules.timezone and start < found.start and now < until:
-        return calendar.Span(start, until), False
+    if duration == rules.duration and timezone != rules.timezone and now < until:
+        # It lasts as long as it would have, and what already counts in the new zone's day counts too.
+        return calendar.Span(min(start, found.start), until), False
     return found, row != (rules.duration, rules.timezone, found.start, found.end)
 
 

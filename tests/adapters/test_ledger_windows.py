@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,48 @@ async def test_another_time_zone_waits_for_the_end_of_the_window_in_force(tmp_pa
         clock.set("2026-11-24T00:00:00Z")
         assert await store.left() == {"day": usd("1")}
         assert store.status().since == "2026-11-23T10:00:00.000000Z"
+
+
+async def test_a_time_zone_whose_day_ends_earlier_waits_for_the_end_of_the_window_in_force_too(
+    tmp_path: Path,
+):
+    clock = clock_at("2026-11-23T12:00:00Z")
+    with open_store(tmp_path, budget("1"), clock) as store:
+        await store.settle(await store.reserve(hold("1")), bill=usd("1"))
+    with open_store(tmp_path, budget("1", timezone="Asia/Tokyo"), clock) as store:
+        with pytest.raises(BudgetExceeded):
+            await store.reserve(hold("0.1"))
+        # Midnight in Tokyo; the day that the money was spent in has nine hours to go.
+        clock.set("2026-11-23T15:00:00Z")
+        assert await store.left() == {"day": usd("0")}
+        with pytest.raises(BudgetExceeded):
+            await store.reserve(hold("0.1"))
+        assert store.status().until == "2026-11-24T00:00:00.000000Z"
+        clock.set("2026-11-24T00:00:00Z")
+        await store.settle(await store.reserve(hold("0.6")), bill=usd("0.6"))
+        assert store.status().since == "2026-11-23T15:00:00.000000Z"
+        clock.set("2026-11-24T15:00:00Z")
+        assert await store.left() == {"day": usd("1")}
+
+
+@pytest.mark.parametrize("zones", [("UTC", "Asia/Tokyo"), ("Pacific/Kiritimati", "Pacific/Pago_Pago")])
+async def test_repositories_in_different_time_zones_never_spend_more_than_the_cap_in_anybodys_day(
+    tmp_path: Path, zones: tuple[str, str]
+):
+    clock = clock_at("2026-11-23T00:00:00Z")
+    spent: list[float] = []
+    with ExitStack() as opened:
+        stores = [
+            (zone, opened.enter_context(open_store(tmp_path, budget("1", timezone=zone), clock)))
+            for zone in zones
+        ]
+        for hour in range(24 * 4):
+            # They take turns in going first.
+            for zone, store in stores if hour % 2 else reversed(stores):
+                with suppress(BudgetExceeded):
+                    await store.settle(await store.reserve(hold("0.25")), bill=usd("0.25"))
+                    spent.append(clock.seconds)
+                    today = span("1d", zone, clock.seconds).start
+                    assert sum(moment >= today for moment in spent) <= 4
+            clock.seconds += 3600
+    assert len(spent) >= 4 * 3

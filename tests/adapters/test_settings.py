@@ -494,7 +494,7 @@ def test_an_untrusted_repository_may_only_tighten(place: Place):
     assert "secret.txt" in settings.deny_files
     assert settings.notes == (
         f"{place.overlay}: ignored until `orchestrator trust`: model_list, general_settings.timezone, "
-        "routing_rules, orchestrator.checks",
+        "routing_rules, orchestrator.sandbox, orchestrator.checks",
     )
 
 
