@@ -95,6 +95,32 @@ class Choices:
     source_file: str | None = None
 
 
+def look_first(home: Home, choices: Choices) -> None:
+    """Raise what would refuse the run anyway, before its planning costs anything: another run, no usable checks.
+
+    The suite runs once on the commit; the run itself finds the kept result.
+    """
+    asyncio.run(_look_first(home, choices))
+
+
+async def _look_first(home: Home, choices: Choices) -> None:
+    run = choices.run or new_run_id(home.clock)
+    wanted = choices.sandboxed and home.settings.sandbox != "none"
+    with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
+        if not choices.accept_unverified:
+            workspaces = GitWorkspaces(home.git, run=run, base=home.git.head(), state=home.state)
+            _need_checks(await _checker(home, workspaces, sandboxed=wanted).baseline())
+
+
+def _need_checks(baseline: BaselineMeasured) -> None:
+    if not baseline.can_check:
+        raise ChecksCannotRun(
+            f"checks cannot run here: {baseline.reason}; nothing was spent. Mend it, name the checks under "
+            f"`orchestrator: checks:` in litellm_budget_config.yaml (the repository's own counts once "
+            f"`orchestrator trust` was run), or add --accept-unverified"
+        )
+
+
 def new_run_id(clock: SystemClock) -> RunId:
     """A name that sorts by time and is not met twice: `20261123-101500-3f9a`."""
     stamp = clock.now()
@@ -188,12 +214,8 @@ async def _drive(
             if baseline is None:
                 baseline = await checker.baseline()
                 said.append(baseline)
-            if not baseline.can_check and not started.accept_unverified:
-                raise ChecksCannotRun(
-                    f"checks cannot run here: {baseline.reason}; nothing was spent. Mend it, name the checks under "
-                    f"`orchestrator: checks:` in litellm_budget_config.yaml (the repository's own counts once "
-                    f"`orchestrator trust` was run), or add --accept-unverified"
-                )
+            if not started.accept_unverified:
+                _need_checks(baseline)
             runner.replay(before)
             with _interruptible(runner, hang_up):
                 return await runner.run([*opening, *said])
@@ -201,10 +223,14 @@ async def _drive(
 
 def checker_of(home: Home, workspaces: GitWorkspaces, started: RunStarted) -> ProjectChecker:
     """The checker of a run, in the sandbox it began with."""
+    return _checker(home, workspaces, sandboxed=started.sandbox != Kind.NONE)
+
+
+def _checker(home: Home, workspaces: GitWorkspaces, *, sandboxed: bool) -> ProjectChecker:
     return ProjectChecker(
         workspaces=workspaces,
         settings=home.settings,
-        sandbox=Sandbox.probe(wanted=started.sandbox != Kind.NONE),
+        sandbox=Sandbox.probe(wanted=sandboxed),
         clock=home.clock,
         environ=home.environ,
     )

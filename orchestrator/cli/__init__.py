@@ -113,6 +113,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # What is imported stays; looking through it for garbage again and again is a tenth of a short command.
     import gc
+    import signal
 
     gc.set_threshold(100_000, 50, 50)
     import typer
@@ -122,6 +123,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
 
     # Typer carries a Click of its own and exports only this leaf of its family of usage errors.
     usage_error = cast(type[Exception], typer.BadParameter.__mro__[2])
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         command = _load(name)
         outcome = command.main(args=arguments, prog_name=f"orchestrator {name}", standalone_mode=False)
@@ -135,6 +137,9 @@ def _run_command(name: str, arguments: list[str]) -> int:
         return error.exit_code
     except typer.Exit as stop:
         return int(stop.exit_code)
+    except _Terminated:
+        _say("terminated")
+        return 143
     except (typer.Abort, KeyboardInterrupt):
         _say("interrupted")
         return 130
@@ -148,6 +153,14 @@ def _run_command(name: str, arguments: list[str]) -> int:
             raise
         _say(f"error: {safe_text(str(error))}; nothing was lost: fix the cause and run the command again")
         return 2
+
+
+class _Terminated(SystemExit):
+    """SIGTERM: what is open is closed on the way out, as after SIGINT. Typer and asyncio let only this class pass."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise _Terminated(143)
 
 
 def _load(name: str) -> Any:

@@ -22,7 +22,7 @@ from orchestrator.cli.approval import (
 from orchestrator.core.domain import OrchestratorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from orchestrator.core.domain import RunId
     from orchestrator.core.money import Usd
@@ -131,8 +131,11 @@ def plan_for(
     limit: int | None = None,
     revise: str | None = None,
     tag: str | None = None,
+    before_paying: Callable[[], None] | None = None,
 ) -> Drawn:
     """Return the priced plan for a goal, or the saved one for a file. Planning with a model counts against `run`.
+
+    `before_paying` is called when a model is about to be asked, and refuses by raising.
 
     Raises InvalidGoal, InvalidPlan and its kinds, NeedsModel, PlanningTooDear, and what a model raises.
     """
@@ -168,8 +171,12 @@ def plan_for(
     if saved is None:
         if revise is not None:
             raise WrongUse("--revise changes a saved plan: `orchestrator plan plan.json --revise TEXT`")
+        from orchestrator.adapters.plan_files import checked_goal
         from orchestrator.plan_making import draw
 
+        if before_paying is not None and not offline:
+            checked_goal(goal)
+            before_paying()
         return draw(home, wish, say)
     # A dry run gives the same bytes whatever ran meanwhile; before a run the best forecast counts.
     drawn = reopened(home, saved, past=None if run is None else past_of(home))

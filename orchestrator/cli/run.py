@@ -93,6 +93,7 @@ def run(
     override = _alias(home, model)
     chosen_policy = None if policy is None else _policy(policy)
     most_seconds = seconds(max_time, "--max-time")
+    given = Choices(run=name, accept_unverified=accept_unverified, sandboxed=not no_sandbox)
     drawn = plan_for(
         home,
         what,
@@ -102,6 +103,7 @@ def run(
         answers=tuple(answer or ()),
         offline=offline,
         tag=tag,
+        before_paying=lambda: _look_first(home, given),
     )
     approved = approve(home, drawn, ask=not yes and not as_json and on_terminal())
     if approved is None:
@@ -185,6 +187,13 @@ def _go_on_in_the_background(home: Home, plan: Plan, choices: Choices, *, write_
         time.sleep(0.1)
     typer.echo(f"run {choices.run} goes on in the background (process {process})")
     typer.echo(f"watch it: orchestrator show {choices.run} --follow")
+
+
+def _look_first(home: Home, choices: Choices) -> None:
+    from orchestrator.session import look_first
+
+    typer.echo("looking whether the checks run here, before a model is asked", err=True)
+    look_first(home, choices)
 
 
 def _alias(home: Home, model: str | None) -> ModelAlias | None:
