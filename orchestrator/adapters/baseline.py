@@ -58,7 +58,7 @@ async def measure(
     seconds = 0.0
     for suite in commands.suites:
         first = await run_suite(runner, suite, worktree=worktree, environment=environment)
-        seconds += first.ran.seconds
+        took = first.ran.seconds
         exits[suite.name] = first.ran.exit_code
         if not first.ran.started:
             absent.append(suite.name)
@@ -74,6 +74,9 @@ async def measure(
                 if first.statuses.get(name) is not second.statuses.get(name)
             }
             statuses |= {name: second.statuses[name] for name in second.statuses if name not in statuses}
+            # The first run compiles what every later one finds.
+            took = second.ran.seconds
+        seconds += took
     for other in commands.others:
         ran = await runner.run(other.argv, worktree=worktree, environment=environment)
         exits[other.name] = ran.exit_code

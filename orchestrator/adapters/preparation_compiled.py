@@ -61,6 +61,8 @@ class CargoRecipe:
             raise CannotPrepare("cargo is not installed: install it, or configure a set-up")
         (place / "home").mkdir()
         (place / "target").mkdir()
+        for name in ("config.toml", "config"):
+            _copy_without_tokens(Path.home() / ".cargo" / name, place / "home" / name)
         ran = await set_up(("cargo", "fetch"), worktree, {"CARGO_HOME": str(place / "home")})
         if ran.exit_code != 0:
             raise failed("cargo fetch", ran)
@@ -76,6 +78,16 @@ class CargoRecipe:
             writable=(str(place / "target"), str(place / "home")),
             said="set up with cargo fetch",
         )
+
+
+def _copy_without_tokens(source: Path, target: Path) -> None:
+    """The user's own mirrors and proxies; a file with a credential in it stays where it is."""
+    try:
+        text = source.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    if not re.search(r"token|password|credential|://[^/\s\"]*@", text, re.IGNORECASE):
+        target.write_text(text, "utf-8")
 
 
 def detect_go(worktree: Path) -> GoRecipe | None:
