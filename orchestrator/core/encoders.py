@@ -118,7 +118,8 @@ def _dataclass(kind: Any) -> Encoder:
 
 def _said(value: Any) -> Iterator[tuple[str, Any]]:
     """The fields of a dataclass that say something, with their values."""
-    for name, default in _defaults(type(value)):
+    kind: Any = type(value)
+    for name, default in _defaults(kind):
         item = getattr(value, name)
         # Equal is not enough: 1, 1.0 and True are different values on paper.
         if item is not default and (type(item) is not type(default) or item != default):
