@@ -7,11 +7,15 @@ from dataclasses import replace
 
 from orchestrator.adapters.attempt_runs import AttemptRuns
 from orchestrator.adapters.changes import Changes
+from orchestrator.adapters.check_runner import Ran
+from orchestrator.adapters.suites import SuiteRun
 from orchestrator.core.domain import CheckResult
 from orchestrator.core.verdicts import Evidence, Purpose, Status, regressions
 
 MORE_RUNS = 2
 MOST_BLAMED = 200
+MESSAGE = 1500
+SHOWN_MESSAGES = 6
 
 
 async def blame(
@@ -106,9 +110,10 @@ def suite_results(evidence: Evidence, runs: AttemptRuns) -> Iterable[CheckResult
     }
     for run in runs.runs:
         name = run.suite.name
+        ran = _with_messages(run, blamed)
         if not run.ran.started or (not run.statuses and run.ran.exit_code not in (0, None)):
             could = runs.baseline.exits.get(name) == 0 or runs.baseline.passing
-            yield run.ran.result(name, passed=False if could else None)
+            yield ran.result(name, passed=False if could else None)
             continue
         failed = any(status is Status.FAILED for status in run.statuses.values())
         passed: bool | None = not (blamed & (run.statuses.keys() | set(runs.baseline.statuses)))
@@ -117,7 +122,15 @@ def suite_results(evidence: Evidence, runs: AttemptRuns) -> Iterable[CheckResult
             passed = False
         if passed and not any(status is Status.PASSED for status in run.statuses.values()):
             passed = None
-        yield run.ran.result(name, passed=passed)
+        yield ran.result(name, passed=passed)
+
+
+def _with_messages(run: SuiteRun, blamed: set[str]) -> Ran:
+    """The output with what the blamed tests said at its end, where a reader of the last lines finds it."""
+    told = [
+        f"--- {name}\n{run.messages[name][-MESSAGE:]}" for name in sorted(blamed) if run.messages.get(name)
+    ]
+    return replace(run.ran, output="\n".join([run.ran.output, *told[:SHOWN_MESSAGES]])) if told else run.ran
 
 
 def _as_files(name: str) -> tuple[str, ...]:

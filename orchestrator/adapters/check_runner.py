@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.adapters.processes import CannotStart, Completed
 from orchestrator.adapters.sandbox import Sandbox, run_sandboxed
+from orchestrator.adapters.scrubbing import scrubbed
 from orchestrator.core.domain import CheckResult
 from orchestrator.core.text import safe_text
 
@@ -25,7 +26,7 @@ _TERMINAL_CODES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """With which tools the checks of a worktree run. `path` comes before PATH; `readable` and `writable`
-    are places beside it that are open to the sandbox.
+    are places beside it that are open to the sandbox. `secrets` are taken out of all output.
 
     `python` is the interpreter of the project's own environment, ours when it has none. `said` is one line of how
     it was made.
@@ -36,6 +37,7 @@ class Environment:
     variables: Mapping[str, str] = field(default_factory=dict)
     readable: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
+    secrets: frozenset[str] = frozenset()
     said: str = ""
 
     def over(self, environ: Mapping[str, str]) -> dict[str, str]:
@@ -117,16 +119,19 @@ class CheckRunner:
             argv=tuple(argv),
             exit_code=None if done.timed_out else done.exit_code,
             seconds=done.seconds,
-            output=_plain(done, worktree),
+            output=self.plain(_output(done), worktree, environment),
             limit=done.limit,
         )
 
+    @staticmethod
+    def plain(text: str, worktree: str, environment: Environment) -> str:
+        """What a command said, safe to show: without colours, paths as in the repository, no secret we gave it."""
+        for place in (worktree, os.path.realpath(worktree)):
+            text = text.replace(f"{place}/", "").replace(place, ".")
+        text = scrubbed(_TERMINAL_CODES.sub("", text), environment.secrets)
+        return safe_text(text.replace("\r\n", "\n"))
 
-def _plain(done: Completed, worktree: str) -> str:
-    """The output without colours and the places it was run in: paths read as in the repository."""
+
+def _output(done: Completed) -> str:
     text = done.text + done.error_text
-    for place in (worktree, os.path.realpath(worktree)):
-        text = text.replace(f"{place}/", "").replace(place, ".")
-    if done.limit:
-        text += f"\n[ended early: limit of {done.limit}]"
-    return safe_text(_TERMINAL_CODES.sub("", text).replace("\r\n", "\n"))
+    return f"{text}\n[ended early: limit of {done.limit}]" if done.limit else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -63,8 +63,8 @@ class Preparation:
         root = Path(worktree.path)
         environment = await self._set_up_worktree(worktree, root)
         # After the set-up: it has a network, and what is copied may hold passwords.
-        await in_background(lambda: self._include(root))
-        return environment
+        copied = await in_background(lambda: self._include(root))
+        return replace(environment, secrets=copied)
 
     async def _set_up_worktree(self, worktree: Worktree, root: Path) -> Environment:
         changed = await self._changed_set_up(worktree)
@@ -161,16 +161,19 @@ class Preparation:
 
     # --- ignored files ----------------------------------------------------------------------------
 
-    def _include(self, root: Path) -> None:
-        """Copy the ignored files that `.worktreeinclude` names from the checkout. Raises CannotPrepare."""
+    def _include(self, root: Path) -> frozenset[str]:
+        """Copy the ignored files that `.worktreeinclude` names from the checkout. Raises CannotPrepare.
+
+        Return the values of their settings, which no model and no report may see: checks may print them.
+        """
         listing = root / INCLUDE_FILE
         if not listing.is_file() or listing.is_symlink():
-            return
+            return frozenset()
         git = self.repository.git
         try:
             named = git.paths("ls-files", "-z", "--others", "--ignored", f"--exclude-from={listing}")
             if not named:
-                return
+                return frozenset()
             asked = b"".join(os.fsencode(path) + b"\0" for path in named)
             # It refuses to work where pathspecs are literal, though it takes plain names only.
             done = git.completed(
@@ -188,6 +191,7 @@ class Preparation:
             )
         source, target = Beneath(str(self.repository.root)), Beneath(str(root))
         total = 0
+        values: set[str] = set()
         for path in ignored:
             try:
                 data = source.read(path)
@@ -199,8 +203,18 @@ class Preparation:
                         f"{INCLUDE_FILE} names more than {MOST_INCLUDED_BYTES} bytes: name fewer files"
                     )
                 target.write(path, data)
+                values |= set(_values(data))
             except PathRefused:
                 continue  # A link: what it leads to is not named.
+        return frozenset(values)
+
+
+def _values(data: bytes) -> Iterator[str]:
+    """The values in a file of settings (`NAME=value`, `name: value`, JSON), long enough to be a secret."""
+    for match in re.finditer(
+        r"[\w-]+[\"']?\s*[=:]\s*[\"']?([^\s\"',;]{8,})", data.decode("utf-8", "replace")
+    ):
+        yield match.group(1)
 
 
 _ACTING = re.compile(

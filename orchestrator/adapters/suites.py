@@ -171,7 +171,7 @@ async def run_suite(
             statuses[test.name] = test.status
         files[test.name] = test.file
         if test.status is Status.FAILED:
-            messages.setdefault(test.name, test.message)
+            messages.setdefault(test.name, runner.plain(test.message, worktree, environment))
     if not tests and ran.started and not command.names_tests:
         statuses[suite.name] = Status.PASSED if ran.exit_code == 0 else Status.FAILED
     if command.names_tests and tests and suite.runner is Runner.GO:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.core.domain import CheckResult, ExecutorName, Problem, Subtask, Verdict, VerdictKind
+from orchestrator.core.text import one_line
 
 SHOWN_NAMES = 5
 FASTER = 0.9
@@ -190,7 +191,7 @@ def _timing(measured: Measured) -> str:
 
 
 def _names(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:SHOWN_NAMES])
+    shown = ", ".join(one_line(name, 160) for name in names[:SHOWN_NAMES])
     return shown + (f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else "")
 
 
