@@ -5,16 +5,18 @@ A saved plan is read and priced without the network and without the ledger; `pla
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.adapters.plan_files import is_plan_file, read_goal, read_plan, stale
+from orchestrator.adapters.plan_files import InvalidGoal, is_plan_file, read_goal, read_plan, stale
 from orchestrator.core.calibration import Calibration, Observation, calibrate, observations
 from orchestrator.core.domain import OrchestratorError, Plan
 from orchestrator.core.forecast import Forecast, forecast
 from orchestrator.core.routing import as_if_keyed
+from orchestrator.core.text import one_line
 from orchestrator.wiring import Home, default_parallel
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 # Older runs say less of today's models, and a forecast is read in a moment.
 _RUNS_OF_THE_PAST = 100
+# What nobody would say as a goal: taken as one, a mistyped name would be planned, and paid for.
+_FILE_NAME = re.compile(r"\S+\.(json|md|markdown|txt|ya?ml)|\S*/|\.{1,2}", re.IGNORECASE)
 
 
 class UnknownQuestion(OrchestratorError):
@@ -105,9 +109,13 @@ def _as_path(what: str) -> Path | None:
 
 
 def goal_or_plan(what: str) -> tuple[str, Path | None]:
-    """Tell a goal from a file: return the goal's text, or the path of a saved plan."""
+    """Tell a goal from a file: return the goal's text, or the path of a saved plan. Raises InvalidGoal."""
     path = _as_path(what)
     if path is None:
+        if _FILE_NAME.fullmatch(what):
+            raise InvalidGoal(
+                f"there is no file {one_line(what)}: name one that is there, or say the goal in words"
+            )
         return what, None
     if is_plan_file(path) or path.suffix == ".json":
         return "", path

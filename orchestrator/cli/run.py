@@ -192,6 +192,7 @@ def _go_on_in_the_background(home: Home, plan: Plan, choices: Choices, *, write_
 def _look_first(home: Home, choices: Choices) -> None:
     from orchestrator.session import look_first
 
+    home.git.head()  # What is no repository, or has no commit, is said alone.
     typer.echo("looking whether the checks run here, before a model is asked", err=True)
     look_first(home, choices)
 

@@ -140,6 +140,7 @@ def test_bad_input_is_one_clear_line_and_costs_nothing(scene: Scene):
     run = ("run", "--yes", "--scripted", str(SCRIPT))
     assert "goal" in refused(scene, *run, "")
     assert "goal" in refused(scene, *run, "-", stdin="x" * 10_000_000)
+    assert "there is no file tasks.md" in refused(scene, *run, "tasks.md")
     assert "no model 'smrt'" in refused(scene, *run, GOAL, "--model", "smrt")
     assert "amount of dollars" in refused(scene, *run, GOAL, "--budget", "lots")
     (scene.repository / "litellm_budget_config.yaml").write_text("general_settings: [\n")
