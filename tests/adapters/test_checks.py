@@ -170,6 +170,7 @@ def test_new_tests_of_working_code_must_notice_planted_faults(shop):
     assert verdict.kind is VerdictKind.REJECTED and "notice none of" in verdict.evidence[0]
 
 
+@pytest.mark.slow
 def test_an_optimisation_is_measured_by_its_declared_command(shop):
     asked = {
         "category": "smart/performance-analysis",
@@ -258,6 +259,7 @@ class Coin(unittest.TestCase):
 """
 
 
+@pytest.mark.slow
 def test_a_test_that_flakes_on_the_base_is_listed_and_never_blamed(tmp_path):
     coin = tmp_path / "coin"
     coin.mkdir()
@@ -321,6 +323,7 @@ def test_lint_that_failed_before_is_blamed_for_new_findings_only(tmp_path):
     assert "shop/price.py" in lint.output and "stock" not in lint.output
 
 
+@pytest.mark.slow
 def test_a_command_that_does_not_end_is_stopped_and_rejects(tmp_path):
     made = make_shop(tmp_path, seconds=3.0)
     assert asyncio.run(made.checker.baseline()).can_check
@@ -348,6 +351,46 @@ def test_work_that_landed_meanwhile_is_the_base_of_the_next_verdict(shop):
         {"shop/stock.py": SHOP["shop/stock.py"].replace("taken > stock", "stock < taken")}, full=True
     )
     assert verdict.kind is VerdictKind.UNBROKEN and verdict.full
+
+
+def test_of_a_long_suite_an_attempt_runs_what_it_affects_and_its_landing_everything(shop):
+    asyncio.run(shop.checker.baseline())
+    measured = shop.checker._baseline
+    shop.checker._baseline = replace(measured, seconds=1000.0)
+    try:
+        other = {"shop/stock.py": SHOP["shop/stock.py"].replace("taken > stock", "stock < taken")}
+        test = (
+            "import unittest\nfrom shop.stock import left\n\n\nclass Stock(unittest.TestCase):\n"
+            "    def test_left(self):\n        self.assertEqual(left(2, 1), 1)\n"
+        )
+        verdict, _ = shop.verify(other | {"tests/test_stock.py": test})
+        assert verdict.kind is VerdictKind.UNBROKEN and not verdict.full
+        assert "test_left" in verdict.checks[0].output and "test_sum" not in verdict.checks[0].output
+        verdict, _ = shop.verify(other, full=True)
+        assert verdict.full and "test_sum" in verdict.checks[0].output
+    finally:
+        shop.checker._baseline = measured
+
+
+def test_a_changed_manifest_is_set_up_again_and_what_it_lacks_is_said(shop):
+    verdict, _ = shop.verify({"requirements.txt": "no-such-distribution-anywhere==1\n"} | FIX)
+    assert verdict.kind is VerdictKind.REJECTED
+    assert verdict.evidence[0].startswith("set-up: pip install ended with exit code 1")
+
+
+def test_a_lint_check_proves_a_mechanical_fix_by_what_it_finds_no_more(tmp_path):
+    made = make_shop(tmp_path, SHOP | {"shop/stock.py": "import os\nimport re\n" + SHOP["shop/stock.py"]})
+    asked = {
+        "category": "cheap/code-formatting",
+        "checks": (Check(kind=CheckKind.LINT, targets=("shop/stock.py",)),),
+    }
+    verdict, _ = made.verify({"shop/stock.py": SHOP["shop/stock.py"]}, **asked)
+    assert verdict.kind is VerdictKind.PROVED
+    assert verdict.evidence[0].startswith("lint shop/stock.py finds 0 faults, ")
+    verdict, _ = made.verify(
+        {"shop/stock.py": "import re\nimport sys\nimport os\n" + SHOP["shop/stock.py"]}, **asked
+    )
+    assert verdict.kind is VerdictKind.REJECTED
 
 
 def test_without_named_tests_the_exit_code_is_compared_with_the_base(tmp_path):
