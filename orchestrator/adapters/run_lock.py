@@ -105,7 +105,7 @@ def occupant(repository: Repository, state: Path) -> Occupant | None:
     """Return the run that works on the repository now, or None."""
     path = _path(repository, state)
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:

@@ -193,6 +193,8 @@ def _look_first(home: Home, choices: Choices) -> None:
     from orchestrator.session import look_first
 
     home.git.head()  # What is no repository, or has no commit, is said alone.
+    if home.scripted is None and not any(home.settings.table.catalogue.pools.values()):
+        return  # No model will be asked.
     typer.echo("looking whether the checks run here, before a model is asked", err=True)
     look_first(home, choices)
 
