@@ -119,7 +119,7 @@ class Preparation:
             argv,
             worktree=str(cwd),
             environment=Environment(
-                variables={**registries, **own, **variables},
+                variables={**registries, **own, **variables, **({} if network else _OFFLINE)},
                 readable=local_places(registries),
                 writable=(str(self.built.directory), str(self.downloads)),
             ),
@@ -216,6 +216,12 @@ def _values(data: bytes) -> Iterator[str]:
     ):
         yield match.group(1)
 
+
+# Tools that know there is no network fail at once instead of trying again for a minute.
+_OFFLINE = {
+    "PIP_RETRIES": "0", "UV_OFFLINE": "1", "npm_config_offline": "true", "npm_config_fetch_retries": "0",
+    "GOPROXY": "off", "CARGO_NET_OFFLINE": "true",
+}  # fmt: skip
 
 _ACTING = re.compile(
     r"(^|/)(pyproject\.toml|setup\.(py|cfg)|[^/]*requirements[^/]*\.(txt|in)|[^/]+\.lock|package\.json|\.npmrc"
