@@ -372,6 +372,7 @@ def test_of_a_long_suite_an_attempt_runs_what_it_affects_and_its_landing_everyth
         shop.checker._baseline = measured
 
 
+@pytest.mark.slow
 def test_a_changed_manifest_is_set_up_again_and_what_it_lacks_is_said(shop):
     verdict, _ = shop.verify({"requirements.txt": "no-such-distribution-anywhere==1\n"} | FIX)
     assert verdict.kind is VerdictKind.REJECTED
