@@ -1,11 +1,11 @@
 """Are search/replace blocks put where they belong? Real commits, turned into a model's replies, applied again.
 
-    python bench/edit_matching.py REPOSITORY... [--commits 200] [--seed 1] [--json FILE] [--quick]
+    python bench/edit_matching.py [REPOSITORY...] [--commits 200] [--seed 1] [--json FILE] [--quick]
 
 Every changed text file of a commit becomes blocks with as much context as makes them unique. They are applied as
 they are, with their white space disturbed in five ways, and with wrong anchors: lines that the file does not hold.
-A commit counts when every file of it comes out byte for byte; of disturbed ones it is also shown how many come out
-right but for white space, and how many were put in a wrong place.
+Without a repository it takes this project's own. A commit counts when every file of it comes out byte for byte; of
+disturbed ones it is also shown how many come out right but for white space, and how many were put in a wrong place.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def commits(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("repositories", nargs="+")
+    parser.add_argument("repositories", nargs="*", default=[str(Path(__file__).resolve().parents[1])])
     parser.add_argument("--commits", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", dest="out")

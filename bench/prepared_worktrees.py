@@ -1,10 +1,11 @@
 """Do prepared worktrees run a repository's suite on the worktree's own code? Prints a row per repository.
 
-    python bench/prepared_worktrees.py REPOSITORY... [--json FILE] [--quick]
+    python bench/prepared_worktrees.py [REPOSITORY...] [--json FILE] [--quick]
 
-Each repository (a path to any git repository) is cloned, its baseline is measured in a prepared worktree, and then
-every module of it is broken in a second worktree: a suite that still passes there runs some other code. Or the
-checks cannot run, and the row says why: that is said before anything is spent.
+Each repository (a path to any git repository; the example application without one) is cloned, its baseline is
+measured in a prepared worktree, and then every module of it is broken in a second worktree: a suite that still
+passes there runs some other code. Or the checks cannot run, and the row says why: that is said before anything is
+spent.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -30,6 +32,7 @@ from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.core.domain import RunId
 from orchestrator.wiring import SystemClock
 
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "stockroom"
 _FAULTS = {
     ".py": 'raise RuntimeError("canary")\n',
     ".js": 'throw new Error("canary");\n',
@@ -55,12 +58,20 @@ class Row:
     reason: str
 
 
+def _clone(source: Path, clone: Path) -> None:
+    if (source / ".git").exists() or (source / "HEAD").exists():
+        subprocess.run(["git", "clone", "-q", str(source), str(clone)], check=True, capture_output=True)
+        return
+    shutil.copytree(source, clone)
+    git = ["git", "-C", str(clone), "-c", "user.name=Bench", "-c", "user.email=bench@localhost"]
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "as it is"]):
+        subprocess.run([*git, *arguments], check=True, capture_output=True)
+
+
 async def look_at(source: str, place: Path, seconds: float) -> Row:
     name = "/".join(Path(source).resolve().parts[-2:]).removesuffix("/repo")
     clone = place / "clone"
-    await asyncio.to_thread(
-        subprocess.run, ["git", "clone", "-q", source, str(clone)], check=True, capture_output=True
-    )
+    await asyncio.to_thread(_clone, Path(source), clone)
     (place / "state").mkdir()
     environ = dict(os.environ) | {"ORCHESTRATOR_CACHE": str(place / "cache")}
     repository = Repository.open(clone, environ)
@@ -115,7 +126,7 @@ async def _broken_is_seen(checker: ProjectChecker, workspaces: GitWorkspaces) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("repositories", nargs="+")
+    parser.add_argument("repositories", nargs="*", default=[str(EXAMPLE)])
     parser.add_argument("--json", dest="out")
     parser.add_argument("--quick", action="store_true", help="at most a minute per command")
     options = parser.parse_args()
