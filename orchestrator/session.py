@@ -107,9 +107,20 @@ async def _look_first(home: Home, choices: Choices) -> None:
     run = choices.run or new_run_id(home.clock)
     wanted = choices.sandboxed and home.settings.sandbox != "none"
     with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
+        await _clear_never_begun(home)
         if not choices.accept_unverified:
             workspaces = GitWorkspaces(home.git, run=run, base=home.git.head(), state=home.state)
             _need_checks(await _checker(home, workspaces, sandboxed=wanted).baseline())
+
+
+async def _clear_never_begun(home: Home) -> None:
+    from orchestrator.adapters.background import in_background
+    from orchestrator.adapters.pruning import clear_never_begun
+
+    def begun(run: RunId) -> bool:
+        return any(True for _ in home.store.events(run))
+
+    await in_background(lambda: clear_never_begun(home.git, state=home.state, begun=begun))
 
 
 def _need_checks(baseline: BaselineMeasured) -> None:
@@ -206,8 +217,8 @@ async def _drive(
     run = RunId(started.run)
     with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
         async with _parts(home, access, started, before, watch) as (runner, checker, workspaces):
+            await _clear_never_begun(home)
             remarks = [*await workspaces.remarks(), *await workspaces.reclaim()]
-            await workspaces.start()
             # The first event makes the run known; only then may anything of it be paid for.
             said: list[Event] = [Noted(code="remark", text=remark, at=home.clock.now()) for remark in remarks]
             baseline = next((event for event in before if isinstance(event, BaselineMeasured)), None)
@@ -216,6 +227,7 @@ async def _drive(
                 said.append(baseline)
             if not started.accept_unverified:
                 _need_checks(baseline)
+            await workspaces.start()
             runner.replay(before)
             with _interruptible(runner, hang_up):
                 return await runner.run([*opening, *said])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +45,26 @@ def prune(
     return tuple(_prune(repository, state, run, run in active, rejected) for run in chosen)
 
 
+def clear_never_begun(repository: Repository, *, state: Path, begun: Callable[[RunId], bool]) -> None:
+    """Remove the worktrees of runs that were killed before their journal began: nobody can resume those.
+
+    The caller holds the repository's run lock, so none of them is at work.
+    """
+    for run in sorted(_with_worktrees(repository, state)):
+        if not begun(run):
+            GitWorkspaces(repository, run=run, base=repository.head(), state=state).clear_away()
+
+
 def _runs(repository: Repository, state: Path) -> set[RunId]:
     found: set[RunId] = set()
     for ref in repository.refs("refs/heads/orchestrator/", "refs/orchestrator/"):
         if match := _BRANCH.fullmatch(ref) or _KEPT.fullmatch(ref):
             found.add(RunId(match["run"]))
+    return found | _with_worktrees(repository, state)
+
+
+def _with_worktrees(repository: Repository, state: Path) -> set[RunId]:
+    found: set[RunId] = set()
     records = repository.common_dir / "worktrees"
     ours = state.resolve() / "worktrees"
     for entry in records.glob("*/gitdir"):

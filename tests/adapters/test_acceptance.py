@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.adapters.acceptance import AcceptRefused, How, NotLanded, accept, undo, without
 from orchestrator.adapters.git import Repository
-from orchestrator.adapters.pruning import prune
+from orchestrator.adapters.pruning import clear_never_begun, prune
 from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.core.domain import AttemptId, OrchestratorError, RunId, SubtaskId
 from orchestrator.core.ports import Conflict
@@ -238,6 +238,19 @@ async def test_prune_removes_what_was_accepted_and_refuses_to_lose_the_rest(
     (report,) = prune(repository, state=state(root), rejected=True)
     assert git(root, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
     assert prune(repository, state=state(root)) == ()
+
+
+async def test_worktrees_of_runs_that_never_began_are_cleared_away_and_no_others(
+    root: Path, spaces: GitWorkspaces
+):
+    await spaces.checkout("baseline.0", spaces.base)
+    git_directory = Path(spaces.repository.common_dir) / "worktrees"
+    clear_never_begun(Repository.open(root), state=state(root), begun=lambda run: True)
+    assert len(list(git_directory.iterdir())) == 1
+    clear_never_begun(Repository.open(root), state=state(root), begun=lambda run: False)
+    # As git does itself: nothing stays of the last worktree.
+    assert not git_directory.exists()
+    assert not spaces.worktrees.directory.exists()
 
 
 async def test_prune_knows_commits_that_were_picked_or_rebased(root: Path, spaces: GitWorkspaces):

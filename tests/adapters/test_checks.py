@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.adapters.check_runner import CheckRunner, Environment
 from orchestrator.adapters.checks import ProjectChecker
 from orchestrator.adapters.git import Repository
 from orchestrator.adapters.sandbox import Sandbox
@@ -401,3 +402,10 @@ def test_without_named_tests_the_exit_code_is_compared_with_the_base(tmp_path):
     assert told.can_check and told.tests_failed == ("tests",)
     verdict, _ = made.verify({"value": "good\n"})
     assert verdict.kind is VerdictKind.PROVED
+
+
+def test_colours_are_taken_out_of_what_a_check_says(tmp_path):
+    runner = CheckRunner(sandbox=Sandbox.probe(), environ=dict(os.environ), seconds=60.0)
+    (tmp_path / "red.py").write_text("print('\\x1b[1;31mred\\x1b[0m \\x1b]0;title\\x07end')\n")
+    ran = asyncio.run(runner.run(("python", "red.py"), worktree=str(tmp_path), environment=Environment()))
+    assert ran.output == "red end\n"

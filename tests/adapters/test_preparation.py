@@ -304,6 +304,14 @@ def test_workspace_packages_are_linked_to_the_worktree_and_others_to_the_install
         runner.run(("node", "packages/app/index.js"), worktree=str(root), environment=environment)
     )
     assert ran.output == "the worktree 1\n"
+    # A dependency brings a release of the project itself: of no matter, unless a test imports it by its name.
+    write(place / "tree", {"node_modules/root/index.js": "module.exports = 0\n"})
+    (root / "node_modules/root").symlink_to(place / "tree/node_modules/root")
+    write(root, {"test/a.test.js": "require('..')\n", "bench.js": "require('root')\n"})
+    assert asyncio.run(look(runner, str(root), environment)).fault == ""
+    write(root, {"test/a.test.js": "require('root')\n"})
+    assert "root leads to" in asyncio.run(look(runner, str(root), environment)).fault
+    (root / "node_modules/root").unlink()
     (root / "node_modules/@w/core").unlink()
     (root / "node_modules/@w/core").symlink_to(place / "tree/packages/core")
     assert "@w/core leads to" in asyncio.run(look(runner, str(root), environment)).fault

@@ -304,3 +304,18 @@ def test_hot_spots_count_commits_and_not_sweeping_ones(tmp_path: Path):
     commit_all(root, "sweep")
     [spot] = find(root, tmp_path).hot_spots
     assert (spot.path, spot.commits, spot.complexity) == ("m7.py", 3, 2)
+
+
+def test_a_test_that_requires_the_directory_tests_its_index(tmp_path: Path):
+    root = tmp_path / "small"
+    function = "function pad(a) {\n  return a\n}\nmodule.exports = pad\n"
+    make_repository(
+        root,
+        {
+            "package.json": json.dumps({"scripts": {"test": "node test/all.js"}}),
+            "index.js": function,
+            "left.js": function.replace("pad", "left"),
+            "test/all.js": "const it = require('../')\n",
+        },
+    )
+    assert [module.path for module in find(root, tmp_path).untested] == ["left.js"]
