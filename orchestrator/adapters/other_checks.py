@@ -16,6 +16,8 @@ from orchestrator.core.domain import CheckKind, CheckResult, Subtask
 from orchestrator.core.verdicts import Measured, Purpose, purpose_of
 
 ROUNDS = 3
+# What a shell ends with when it finds no such program, or may not run it.
+_NO_PROGRAM = (126, 127)
 _PLACE = re.compile(r":\d+(:\d+)?|\(\d+,\d+\)|\bline \d+")
 
 
@@ -107,8 +109,11 @@ class OtherChecks:
                 continue
             ran = await self._run(argv)
             passed = ran.exit_code == 0 if ran.started else None
-            if passed is False and (await self._run(argv, await base())).exit_code != 0:
-                self.notes = (*self.notes, f"{name} fails without the change too")
+            if passed is False:
+                before = await self._run(argv, await base())
+                if before.exit_code != 0:
+                    self.notes = (*self.notes, f"{name} fails without the change too")
+                    passed = _no_better(ran, before, purpose_of(subtask))
             results.append(ran.result(name, passed=passed))
         return results
 
@@ -124,6 +129,15 @@ class OtherChecks:
             after.append((await self._run(argv)).seconds)
         self.measured = Measured(name=name, before=median(before), after=median(after))
         return ran.result(name, passed=True)
+
+
+def _no_better(ran: Ran, before: Ran, purpose: Purpose) -> bool | None:
+    """Judge a command that fails with and without the change: False only where the change is to blame."""
+    if ran.exit_code == before.exit_code and ran.exit_code in _NO_PROGRAM:
+        return None
+    if purpose is Purpose.FIX:
+        return False
+    return False if findings(ran.output) - findings(before.output) else None
 
 
 def findings(output: str) -> Counter[str]:

@@ -409,3 +409,20 @@ def test_colours_are_taken_out_of_what_a_check_says(tmp_path):
     (tmp_path / "red.py").write_text("print('\\x1b[1;31mred\\x1b[0m \\x1b]0;title\\x07end')\n")
     ran = asyncio.run(runner.run(("python", "red.py"), worktree=str(tmp_path), environment=Environment()))
     assert ran.output == "red end\n"
+
+
+def test_a_named_command_that_cannot_run_or_fails_alike_without_the_change_rejects_only_a_fix(tmp_path):
+    lint = "import sys\nprint('shop/price.py:1: old')\nsys.exit(int(sys.argv[1]))\n"
+    commands = {
+        "test": ("python", "-m", "unittest", "discover", "-s", "tests", "-t", "."),
+        "missing": ("sh", "-c", "no-such-linter"),
+        "old": ("python", "lint.py", "1"),
+    }
+    shop = make_shop(tmp_path, SHOP | {"lint.py": lint}, commands=commands)
+    named = tuple(Check(kind=CheckKind.COMMAND, targets=(name,)) for name in ("missing", "old"))
+    change = {"shop/price.py": SHOP["shop/price.py"].replace("- fee", "+ fee")}
+    other, _ = shop.verify(change, category="smart/architecture-design", checks=named)
+    assert other.lands, other.evidence
+    assert [check.passed for check in other.checks if check.name in ("missing", "old")] == [None, None]
+    fix, _ = shop.verify(change, category="cheap/bug-fixes", checks=named)
+    assert not fix.lands
