@@ -79,9 +79,7 @@ DUPLICATES_OLD = """    duplicates = []
                     duplicates.append(first.name.lower())
     return duplicates
 """
-LOW_OLD = (
-    "    return sorted((item for item in items if item.quantity <= item.minimum), key=lambda item: item.quantity)"
-)
+LOW_OLD = "    return sorted((item for item in items if item.quantity <= item.minimum), key=lambda item: item.quantity)"
 VALUE_OLD = "    return round(sum(item.price * item.quantity for item in items), 2)"
 HEAD_OF_MOVES_TEST = (
     "import unittest\n\nfrom stockroom.movements import apply_movement, parse_movement\n"

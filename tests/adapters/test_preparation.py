@@ -373,7 +373,9 @@ def test_the_set_up_gets_addresses_and_never_a_key(tmp_path):
 def test_values_of_included_files_are_taken_out_of_what_checks_print(tmp_path):
     files = {".gitignore": ".env\n", ".worktreeinclude": ".env\n", "p.py": "print(open('.env').read())\n"}
     made, worktree = prepared(tmp_path, files)
-    write(tmp_path / "repo", {".env": "API_TOKEN=hunter2hunter2\nURL='postgres://me:pw@host/db'\nPORT=8080\n"})
+    write(
+        tmp_path / "repo", {".env": "API_TOKEN=hunter2hunter2\nURL='postgres://me:pw@host/db'\nPORT=8080\n"}
+    )
     environment = asyncio.run(made.prepare(worktree))
     runner = CheckRunner(sandbox=Sandbox.probe(), environ=dict(os.environ), seconds=60.0)
     ran = asyncio.run(runner.run(("python", "p.py"), worktree=worktree.path, environment=environment))

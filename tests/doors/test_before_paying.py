@@ -49,7 +49,9 @@ def test_a_second_run_is_refused_before_its_planner_is_asked(scene: Scene):
 
 
 def test_keys_of_the_repository_that_do_not_count_are_named_in_one_line(scene: Scene):
-    (scene.repository / "litellm_budget_config.yaml").write_text("orchestrator: {checks: {test: make test}}\n")
+    (scene.repository / "litellm_budget_config.yaml").write_text(
+        "orchestrator: {checks: {test: make test}}\n"
+    )
     done = scene.run("plan", GOAL, "--offline")
     assert done.returncode == 0, done.stderr
     said = "litellm_budget_config.yaml: ignored until `orchestrator trust`: orchestrator.checks"
