@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters.beneath import Beneath, PathRefused
 from orchestrator.adapters.survey.languages import CODE, is_test, language_of
-from orchestrator.core.domain import Subtask
+from orchestrator.core.domain import Deliverable, Subtask
 from orchestrator.core.globs import segments
 from orchestrator.core.text import safe_text
 
@@ -152,6 +152,9 @@ class Context:
             *cited,
             *(path for path in (*checked, *named) if path in known),
         ]
+        if not first and subtask.deliverable is Deliverable.DOCUMENT:
+            # A review of everything: the code first, then its tests, then what is written about it.
+            first = sorted(self.paths, key=lambda path: (language_of(path) not in CODE, is_test(path)))
         stems = {_tested_stem(path) for path in first} - {"__init__", "index", "conftest", ""}
         tests = [path for path in self.paths if is_test(path) and _tested_stem(path) in stems]
         seen: set[str] = set()

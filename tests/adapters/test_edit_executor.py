@@ -206,6 +206,12 @@ def test_a_document_is_the_reply_itself_and_changes_nothing(root):
     assert "Answer with the document itself" in model.asked[0].messages[0].content
 
 
+def test_a_review_of_everything_is_shown_the_code_before_all_else(root):
+    everywhere = subtask(touches=None, deliverable=Deliverable.DOCUMENT)
+    produced = execute(FakeModel(["# Findings\n"]), work(root, subtask=everywhere))
+    assert produced.files_sent == ("app.py", "src/lib.py", "tests/test_lib.py", "README.md")
+
+
 def test_the_context_fits_its_budget_and_says_what_is_only_a_part(root):
     long = "".join(f"line {number}\n" for number in range(4000))
     write(root, {"src/long.py": long})
