@@ -21,6 +21,7 @@ COMMANDS = {
     "tag": (["tag", "refactor the session store"], 20.0),
     "budget status": (["budget", "status"], 20.0),
     "runs": (["runs"], 20.0),
+    "show": (["show", "--json"], 20.0),
     "standards show": (["standards", "show"], 20.0),
 }
 
@@ -35,6 +36,23 @@ def cpu_seconds(argv: list[str], cwd: str, environ: dict[str, str]) -> float:
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(argv)} ended with exit code {process.returncode}")
     return usage.ru_utime + usage.ru_stime
+
+
+def _finish_a_run(repository: str, environ: dict[str, str]) -> None:
+    """A small run in the repository, of nothing but a tool, for `runs` and `show` to look at."""
+    Path(repository, "counting.py").write_text("import os\n\n\ndef one() -> int:\n    return 1\n")
+    Path(repository, "test_counting.py").write_text(
+        "import unittest\n\nimport counting\n\n\nclass Counting(unittest.TestCase):\n"
+        "    def test_one(self) -> None:\n        self.assertEqual(counting.one(), 1)\n"
+    )
+    identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    subprocess.run(["git", "add", "."], check=True, env=environ, cwd=repository)
+    subprocess.run(["git", *identity, "commit", "-q", "-m", "one"], check=True, env=environ, cwd=repository)
+    argv = [sys.executable, "-m", "orchestrator"]
+    made = f"{repository}/../plan.json"
+    offline = ["plan", "improve this application", "--offline", "--yes", "--out", made]
+    for arguments in (offline, ["run", made, "--yes", "--only", "ruff-fix"]):
+        subprocess.run([*argv, *arguments], check=True, env=environ, cwd=repository, capture_output=True)
 
 
 def main() -> int:
@@ -59,6 +77,7 @@ def main() -> int:
         commit = ["commit", "-q", "--allow-empty", "-m", "nothing"]
         identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
         subprocess.run(["git", *identity, *commit], check=True, env=environ, cwd=repository)
+        _finish_a_run(repository, environ)
         bare = [sys.executable, "-c", "pass"]
         print(f"{'command':20} {'CPU s':>8} {'bare s':>8} {'ratio':>7} {'limit':>7}")
         for name, (arguments, limit) in COMMANDS.items():

@@ -18,6 +18,7 @@ from orchestrator.core.domain import OrchestratorError
 if TYPE_CHECKING:
     from orchestrator.adapters.git import Repository
     from orchestrator.adapters.journal import Store
+    from orchestrator.adapters.place import Place
     from orchestrator.adapters.settings import Settings
     from orchestrator.core.catalogue import RoutingTable
     from orchestrator.core.domain import ModelAlias, RunId
@@ -90,6 +91,13 @@ class Home:
                 f"{Path.cwd()} is not in a git repository: change to one, or make one with `git init` and a commit"
             )
         return Repository.open(self.repository, self.environ)
+
+    @cached_property
+    def place(self) -> Place | Repository:
+        """Which repository this is, for commands that need no more of it. Raises NotARepository, NotUsable."""
+        from orchestrator.adapters.place import place_of
+
+        return (self.repository and place_of(self.repository)) or self.git
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

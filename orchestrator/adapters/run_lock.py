@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
-from orchestrator.adapters.git import Repository
 from orchestrator.adapters.holder import Holder, is_alive, this_process
 from orchestrator.adapters.state import digest
 from orchestrator.core.domain import OrchestratorError, RunId
@@ -37,6 +37,13 @@ class Occupant:
     run: RunId
     holder: Holder
     since: str
+
+
+class Identified(Protocol):
+    """A repository, as far as its lock goes: `id` is the same from all of its checkouts."""
+
+    @property
+    def id(self) -> str: ...
 
 
 class RunLocked(OrchestratorError):
@@ -64,7 +71,7 @@ class RunLock:
         self._descriptor = descriptor
 
     @classmethod
-    def acquire(cls, repository: Repository, state: Path, *, run: RunId, clock: Clock) -> RunLock:
+    def acquire(cls, repository: Identified, state: Path, *, run: RunId, clock: Clock) -> RunLock:
         """Take the repository's lock for this process. Raises RunLocked at once when another run has it."""
         path = _path(repository, state)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,7 +108,7 @@ class RunLock:
         self.release()
 
 
-def occupant(repository: Repository, state: Path) -> Occupant | None:
+def occupant(repository: Identified, state: Path) -> Occupant | None:
     """Return the run that works on the repository now, or None."""
     path = _path(repository, state)
     try:
@@ -157,7 +164,7 @@ def _acquire_by_name(path: Path, text: bytes) -> RunLock:
     raise RunLocked(_read(path))
 
 
-def _path(repository: Repository, state: Path) -> Path:
+def _path(repository: Identified, state: Path) -> Path:
     return state / "locks" / f"{digest(repository.id)}.lock"
 
 

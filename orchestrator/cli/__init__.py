@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 
@@ -170,13 +172,31 @@ def _load(name: str) -> Any:
 
     entry = COMMANDS[name]
     found = getattr(importlib.import_module(f"orchestrator.cli.{entry.module}"), entry.name)
-    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    settings: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
     if isinstance(found, typer.Typer):
         found.info.context_settings = settings
-        return typer.main.get_command(found)
-    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    single.command(name, context_settings=settings)(found)
-    return typer.main.get_command(single)
+        command = typer.main.get_command(found)
+    else:
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        single.command(name, context_settings=settings)(found)
+        command = typer.main.get_command(single)
+    _leave_out_unused(command, settings["help_option_names"])
+    return command
+
+
+def _leave_out_unused(command: Any, helps: Sequence[str]) -> None:
+    """Let an option that is not given stay None unchecked: Typer would load pydantic's types, a fifth of `show`."""
+    for part in getattr(command, "commands", {}).values():
+        _leave_out_unused(part, helps)
+    import typer
+
+    for option in command.get_params(typer.Context(command, help_option_names=list(helps))):
+        if not option.required and (option.callback is None or option.name == "help"):
+            option.process_value = partial(_given, option.process_value)
+
+
+def _given(check: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
+    return None if value is None else check(context, value)
 
 
 def _say(text: str) -> None:

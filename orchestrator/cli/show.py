@@ -60,7 +60,7 @@ def _choose(home: Home, wanted: str | None) -> KnownRun:
 
     if home.repository is None:
         return choose_run(known_runs(home.store), wanted)
-    here = known_runs(home.store, repository=str(home.git.root), occupant=occupant(home.git, home.state))
+    here = known_runs(home.store, repository=str(home.place.root), occupant=occupant(home.place, home.state))
     return choose_run(here, wanted)
 
 
@@ -79,7 +79,7 @@ def _follow(home: Home, chosen: KnownRun, *, as_json: bool) -> None:
     from orchestrator.cli.progress import open_view
 
     def is_live() -> bool:
-        holder = occupant(home.git, home.state)
+        holder = occupant(home.place, home.state)
         return holder is not None and holder.run == chosen.run
 
     with open_view(as_json=as_json) as view:

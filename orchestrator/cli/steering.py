@@ -210,9 +210,9 @@ def _known(home: Home, *, everywhere: bool = False) -> tuple[KnownRun, ...]:
     from orchestrator.adapters.runs import known_runs
 
     if everywhere:
-        here = None if home.repository is None else occupant(home.git, home.state)
+        here = None if home.repository is None else occupant(home.place, home.state)
         return known_runs(home.store, occupant=here)
-    return known_runs(home.store, repository=str(home.git.root), occupant=occupant(home.git, home.state))
+    return known_runs(home.store, repository=str(home.place.root), occupant=occupant(home.place, home.state))
 
 
 def _choose(home: Home, wanted: str | None, *, unfinished: bool) -> KnownRun:
@@ -264,7 +264,7 @@ def _write(home: Home, run: RunId, *events: Event) -> None:
 def _asked(home: Home, run: RunId, what: str) -> str:
     from orchestrator.adapters.run_lock import occupant
 
-    here = occupant(home.git, home.state)
+    here = occupant(home.place, home.state)
     if here is not None and here.run == run:
         return f"{what}: run {run} is told"
     return f"{what} when the run goes on: `orchestrator resume {run}`"
@@ -277,7 +277,7 @@ def _wait_until_gone(home: Home, run: RunId) -> bool:
 
     until = home.clock.monotonic() + _CANCEL_SECONDS
     while True:
-        here = occupant(home.git, home.state)
+        here = occupant(home.place, home.state)
         if here is None or here.run != run:
             return True
         if home.clock.monotonic() >= until:
