@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -207,14 +210,16 @@ def build_server() -> MCPServer[Any]:
             raise Refused("this is part of a run already: it may not start another")
         try:
             home = open_home(repository=_root(place))
-            run_id, process = await _started(home, _what(what, place, allowed), cap)
+            run_id, process, log = _launched(home, _what(what, place, allowed), cap)
         except OrchestratorError as error:
             raise Refused(str(error)) from None
-        if not wait:
-            return _result(
-                home, f"run {run_id} goes on in the background, at most {cap}; `status` says where it is"
-            )
-        return await _followed(home, place, run_id, process, context)
+        async with _cancelled_with_the_call(place, run_id, process):
+            await _begun(home, run_id, process, log)
+            if not wait:
+                return _result(
+                    home, f"run {run_id} goes on in the background, at most {cap}; `status` says where it is"
+                )
+            return await _followed(home, place, run_id, process, context)
 
     @server.tool(structured_output=False)
     async def status(roots: Roots, run: str = "", directory: str = ".") -> CallToolResult:
@@ -273,19 +278,34 @@ def _root(directory: Path) -> Path:
     raise Refused(f"{directory} is not in a git repository")
 
 
-async def _started(home: Home, what: str, cap: Usd | None) -> tuple[RunId, int]:
-    """Start the run and wait for its first journalled event."""
+def _launched(home: Home, what: str, cap: Usd | None) -> tuple[RunId, int, Path]:
     directory = _results(home)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = directory / f"run-{home.clock.epoch_seconds():.6f}.log"
-    run_id, process = launch(home, what, log=log, budget=cap, environ=os.environ)
+    return *launch(home, what, log=log, budget=cap, environ=os.environ), log
+
+
+@asynccontextmanager
+async def _cancelled_with_the_call(directory: Path, run: RunId, process: int) -> AsyncIterator[None]:
+    try:
+        yield
+    except anyio.get_cancelled_exc_class():
+        with anyio.CancelScope(shield=True):
+            code, _ = await _command(directory, "cancel", run)
+            if code != 0 and not _zombie(process) and alive(process):
+                # Not in the journal yet, and so unknown to `cancel`.
+                os.kill(process, signal.SIGTERM)
+        raise
+
+
+async def _begun(home: Home, run: RunId, process: int, log: Path) -> None:
+    """Wait for the run's first journalled event. Raises Refused when it ends before one."""
     with anyio.move_on_after(_START_SECONDS):
-        while not any(True for _ in home.store.events(run_id)):
+        while not any(True for _ in home.store.events(run)):
             if not alive(process) or _zombie(process):
                 said = log.read_text("utf-8", "replace").strip().splitlines()
                 raise Refused(one_line(said[-1] if said else "the run did not start", 400))
             await anyio.sleep(0.2)
-    return run_id, process
 
 
 def _zombie(process: int) -> bool:
@@ -298,25 +318,20 @@ def _zombie(process: int) -> bool:
 async def _followed(
     home: Home, directory: Path, run: RunId, process: int, context: Context[Any]
 ) -> CallToolResult:
-    """Report each finished subtask until the run's process is gone; cancel the run when the call is cancelled."""
+    """Report each finished subtask until the run's process is gone."""
     from orchestrator.core.events import RunStarted, SubtaskLanded
 
     seen = -1
-    try:
-        while True:
-            events = list(home.store.events(run))
-            total = len(events[0].plan.subtasks) if events and isinstance(events[0], RunStarted) else None
-            landed = sum(isinstance(event, SubtaskLanded) for event in events)
-            if landed != seen:
-                seen = landed
-                await context.report_progress(landed, total, f"{landed} of {total} subtasks landed")
-            if _zombie(process) or not alive(process):
-                break
-            await anyio.sleep(0.5)
-    except anyio.get_cancelled_exc_class():
-        with anyio.CancelScope(shield=True):
-            await _command(directory, "cancel", run)
-        raise
+    while True:
+        events = list(home.store.events(run))
+        total = len(events[0].plan.subtasks) if events and isinstance(events[0], RunStarted) else None
+        landed = sum(isinstance(event, SubtaskLanded) for event in events)
+        if landed != seen:
+            seen = landed
+            await context.report_progress(landed, total, f"{landed} of {total} subtasks landed")
+        if _zombie(process) or not alive(process):
+            break
+        await anyio.sleep(0.5)
     _, said = await _command(directory, "show", run)
     return _result(home, said)
 

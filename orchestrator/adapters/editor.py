@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.adapters.processes import CannotStart, run_in_terminal
 from orchestrator.core.domain import OrchestratorError
 
 _USUAL = ("nano", "vim", "vi")
@@ -19,11 +19,7 @@ class NoEditor(OrchestratorError):
 
 
 def edit_text(text: str, *, name: str, environ: Mapping[str, str]) -> str:
-    """Let the user edit `text` and return what they saved. Raises NoEditor.
-
-    The editor owns the terminal while it runs: no session of its own, no time limit, no captured output. That is
-    why it is not started like everything else that runs.
-    """
+    """Let the user edit `text` in their editor, on the terminal, and return what they saved. Raises NoEditor."""
     chosen = environ.get("VISUAL") or environ.get("EDITOR") or next(filter(shutil.which, _USUAL), None)
     if not chosen:
         raise NoEditor("no editor is set: set EDITOR to the one you like, or change the plan file by hand")
@@ -36,7 +32,10 @@ def edit_text(text: str, *, name: str, environ: Mapping[str, str]) -> str:
         path.write_text(text, encoding="utf-8")
         if not command or shutil.which(command[0]) is None:
             raise NoEditor(f"the editor {chosen!r} is not there: set EDITOR to one that is")
-        code = os.spawnvpe(os.P_WAIT, command[0], [*command, str(path)], dict(environ))
+        try:
+            code = run_in_terminal([*command, str(path)], environ)
+        except CannotStart as error:
+            raise NoEditor(f"{error}: set EDITOR to one that works") from None
         if code != 0:
             raise NoEditor(f"the editor {chosen!r} ended with exit code {code}; nothing was changed")
         try:

@@ -168,6 +168,22 @@ def spawn_detached(argv: Sequence[str], *, cwd: str | Path, env: Mapping[str, st
     return process.pid
 
 
+def run_in_terminal(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Give a program of the user's, an editor, the terminal until it ends; return its exit code. Raises CannotStart.
+
+    No session of its own, no time limit, no captured output. Control-C is the program's to answer: it goes to
+    every process on the terminal, and ours must not end and leave the program behind.
+    """
+    # A handler, not SIG_IGN, which the program would inherit.
+    usual = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.Popen(list(argv), env=dict(env)).wait()
+    except OSError as error:
+        raise CannotStart(argv, error.strerror or str(error)) from None
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
 class _Command:
     """One command from its start to the death of its tree; `run` blocks, `cancel` comes from another thread."""
 

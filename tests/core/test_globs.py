@@ -18,10 +18,11 @@ def test_two_globs_that_match_one_file_overlap(path: str, one: str, other: str):
     def matches(pattern: str) -> bool:
         # Anchored, as a plain name in a plan is meant.
         anchored = pattern if "*" in pattern and "/" not in pattern else f"/{pattern}"
-        return pathspec.PathSpec.from_lines("gitignore", [anchored]).match_file(path) and (
-            # A directory's name also covers what lies below it in .gitignore, not in a plan.
-            any(char in pattern for char in "*?[") or pattern == path
-        )
+        spec = pathspec.PathSpec.from_lines("gitignore", [anchored])
+        # In .gitignore the name of a directory covers what lies below it, in a plan it does not.
+        directories = [path.rsplit("/", drop)[0] for drop in range(1, path.count("/") + 1)]
+        covered = not pattern.endswith("**") and any(spec.match_file(directory) for directory in directories)
+        return spec.match_file(path) and not covered
 
     if matches(one) and matches(other):
         assert overlap(one, other)
