@@ -113,7 +113,7 @@ def test_every_real_file_imports_and_exports_unchanged_byte_for_byte(shared_data
 def test_changing_one_status_of_a_real_file_changes_only_its_bytes(shared_data: Path) -> None:
     for name, data, tag in everything(shared_data):
         tasks = read_tasks(name, data, tag=tag)
-        chosen = tasks.tasks[:: max(1, len(tasks.tasks) // 12)]
+        chosen = tasks.tasks[:: max(1, len(tasks.tasks) // 5)]
         for item in chosen:
             # What a heading above says is not the task's own status.
             wanted = not (item.done or (item.mark is None and tasks.is_done(item)))

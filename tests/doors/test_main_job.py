@@ -163,8 +163,10 @@ def test_outside_a_repository_and_before_the_first_commit_the_line_says_what_to_
     ("reply", "named"),
     [
         ("I would start by reading the code.", "no JSON"),
-        ('```json\n{"subtasks": [{"id": "a", "title": "A", "instru', "cut off"),
-        (
+        pytest.param(
+            '```json\n{"subtasks": [{"id": "a", "title": "A", "instru', "cut off", marks=pytest.mark.slow
+        ),
+        pytest.param(
             json.dumps(
                 {
                     "subtasks": [
@@ -182,6 +184,7 @@ def test_outside_a_repository_and_before_the_first_commit_the_line_says_what_to_
                 }
             ),
             "cycle",
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["prose", "truncated", "cyclic"],
@@ -204,6 +207,7 @@ def test_in_ci_a_run_needs_its_own_cap(tmp_path: Path):
     assert "--budget" in refused(scene, "run", GOAL, "--yes", "--scripted", str(SCRIPT))
 
 
+@pytest.mark.slow
 def test_undo_takes_one_subtask_back_and_retry_does_it_again(scene: Scene):
     plan = small_plan(scene)
     assert scene.run("run", str(plan), "--yes", "--scripted", str(SCRIPT)).returncode == 0
