@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -78,6 +79,8 @@ _PASSED = (
     "XDG_CONFIG_HOME", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "EMAIL",
     "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL",
 )  # fmt: skip
+_HALF_MADE = re.compile(rb"failed to read .*worktrees/[^/]+/commondir")
+_PAUSES = (0.01, 0.05, 0.1, 0.2, 0.4, 0.8)
 _DRIVER = re.compile(
     r"(?P<section>filter|merge|diff|hook)\.(?P<name>.+)\.(?P<key>[^.]+)", re.DOTALL | re.IGNORECASE
 )
@@ -148,13 +151,19 @@ class Git:
         place = [f"--git-dir={self.git_dir}"]
         if self.work_tree is not None:
             place.append(f"--work-tree={self.work_tree}")
-        return call(
-            [*place, *_options(self.drivers().overrides), *arguments],
-            cwd=self.work_tree or self.git_dir,
-            environ=self.environ,
-            stdin=stdin,
-            extra=chosen,
-        )
+        argv = [*place, *_options(self.drivers().overrides), *arguments]
+        pauses = iter(_PAUSES)
+        while True:
+            done = call(
+                argv, cwd=self.work_tree or self.git_dir, environ=self.environ, stdin=stdin, extra=chosen
+            )
+            if done.exit_code != 128 or not _HALF_MADE.search(done.stderr):
+                return done
+            # Whatever looks at all worktrees dies of one that another process is just making or removing.
+            pause = next(pauses, None)
+            if pause is None:
+                return done
+            time.sleep(pause)
 
     def output(
         self, *arguments: str, stdin: bytes | None = None, extra: Mapping[str, str] | None = None

@@ -68,7 +68,10 @@ def _with_worktrees(repository: Repository, state: Path) -> set[RunId]:
     records = repository.common_dir / "worktrees"
     ours = state.resolve() / "worktrees"
     for entry in records.glob("*/gitdir"):
-        place = Path(entry.read_text().strip())
+        try:
+            place = Path(os.fsdecode(entry.read_bytes()).strip())
+        except OSError:
+            continue  # Somebody is removing it.
         if place.is_relative_to(ours):
             found.add(RunId(place.relative_to(ours).parts[0]))
     return found

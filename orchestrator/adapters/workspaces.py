@@ -156,9 +156,11 @@ class GitWorkspaces:
     def _advance(self, commit: str, expected: str) -> None:
         if not self.repository.is_ancestor(expected, commit):
             raise BranchMoved(f"{commit[:12]} does not build on {expected[:12]}: the run branch stays")
-        place = self.repository.git.text(
-            "for-each-ref", "--format=%(worktreepath)", "--", branch_ref(self.run)
-        )
+        with locked(self.lock):
+            # Under the lock: it looks at the worktrees of other attempts, too, also at one being made.
+            place = self.repository.git.text(
+                "for-each-ref", "--format=%(worktreepath)", "--", branch_ref(self.run)
+            )
         if place:
             raise BranchMoved(
                 f"{self.branch} is checked out in {one_line(place)}: switch to another branch there, then resume"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -247,6 +248,32 @@ async def test_a_stale_lock_on_our_own_branch_is_taken_away(root: Path, tmp_path
     lock.touch()
     commit = await land(spaces, "parse", {"app.py": "x\n"})
     assert await spaces.tip() == commit and not lock.exists()
+
+
+async def test_a_worktree_that_another_process_is_just_making_is_waited_for(root: Path, tmp_path: Path):
+    real, there = shutil.which("git"), tmp_path / "there"
+    script = f"""#!/bin/sh
+case "$*" in *for-each-ref*)
+  if [ ! -e {there} ]; then
+    : > {there}
+    echo "fatal: failed to read {root}/.git/worktrees/x.1/commondir: Success" >&2
+    exit 128
+  fi;;
+esac
+exec {real} "$@"
+"""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").write_text(script)
+    (tmp_path / "bin" / "git").chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    repository = Repository.open(root, environ)
+    spaces = GitWorkspaces(repository, run=RUN, base=repository.head(), state=tmp_path / "state")
+    await spaces.start()
+
+    commit = await land(spaces, "parse", {"a.txt": "a\n"})
+
+    assert there.exists()
+    assert await spaces.tip() == commit
 
 
 async def test_a_branch_named_like_our_directory_is_refused_by_name(root: Path, tmp_path: Path):
