@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.adapters import acceptance
+from orchestrator.adapters.formats.carried_ticks import carrying
 from orchestrator.adapters.run_lock import RunLock
 from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.core.dispatch import Dispatch
@@ -43,18 +44,19 @@ async def _take_back(
         checker = checker_of(home, workspaces, started)
         dispatch = Dispatch.of(started, tier_models=home.settings.table.tier_models)
         dispatch.replay(events[1:])
+        carry = carrying(started.plan)
         reopened: list[SubtaskId] = []
         try:
-            undone = await acceptance.undo(workspaces, subtask, note=note)
+            undone = await acceptance.undo(workspaces, subtask, note=note, carry=carry)
         except Conflict:
             reopened = _landed_dependents(dispatch, events, subtask)
             if not reopened:
                 raise
             for dependent in reopened:
-                taken = await acceptance.undo(workspaces, dependent, note=f"builds on {subtask}")
+                taken = await acceptance.undo(workspaces, dependent, note=f"builds on {subtask}", carry=carry)
                 await workspaces.advance(taken.commit, expected=taken.expected)
                 await workspaces.remove(taken.worktree)
-            undone = await acceptance.undo(workspaces, subtask, note=note)
+            undone = await acceptance.undo(workspaces, subtask, note=note, carry=carry)
         await checker.prepare(undone.worktree)
         verdict = await checker.verify(undone.worktree, dispatch.subtask(subtask), full=True)
         await workspaces.advance(undone.commit, expected=undone.expected)

@@ -20,6 +20,7 @@ from orchestrator.adapters.git_command import GitFailed
 from orchestrator.adapters.merging import (
     SUBTASK,
     UNDOES,
+    Carry,
     Landed,
     landed,
     merge,
@@ -76,10 +77,13 @@ class Undone:
     reverted: tuple[str, ...]
 
 
-def accept(repository: Repository, *, run: RunId, state: Path, branch: str | None = None) -> Accepted:
+def accept(
+    repository: Repository, *, run: RunId, state: Path, branch: str | None = None, carry: Carry | None = None
+) -> Accepted:
     """Fast-forward or merge the run's branch (or another one made of it) into the branch that is checked out.
 
-    Raises AcceptRefused, with nothing changed, when that would touch a file with uncommitted changes.
+    `carry` knows files that are not merged line by line, the ticks of a task list. Raises AcceptRefused, with
+    nothing changed, when that would touch a file with uncommitted changes.
     """
     chosen = branch or branch_name(run)
     tip = repository.ref(f"refs/heads/{chosen}")
@@ -94,7 +98,7 @@ def accept(repository: Repository, *, run: RunId, state: Path, branch: str | Non
             )
     how, target = How.FAST_FORWARD, tip
     if not repository.is_ancestor(head, tip):
-        how, target = How.MERGE, _merged(repository, run, state, head, tip, chosen, into)
+        how, target = How.MERGE, _merged(repository, run, state, head, tip, chosen, into, carry)
     with locked(repository_lock(repository, state)):
         files = repository.changed_between(head, target)
         _refuse_overlap(repository, head, target, files, chosen)
@@ -142,7 +146,14 @@ def _ready(repository: Repository, chosen: str) -> str:
 
 
 def _merged(
-    repository: Repository, run: RunId, state: Path, head: str, tip: str, chosen: str, into: str
+    repository: Repository,
+    run: RunId,
+    state: Path,
+    head: str,
+    tip: str,
+    chosen: str,
+    into: str,
+    carry: Carry | None,
 ) -> str:
     """Merge in a worktree of ours, so that a conflict never reaches the user's checkout."""
     worktrees = _worktrees(repository, run, state)
@@ -150,7 +161,7 @@ def _merged(
     worktrees.delete(name)
     worktrees.create(name, head)
     try:
-        return merge(worktrees, name, head, tip, with_trailers(f"Merge {chosen} into {into}", {}))
+        return merge(worktrees, name, head, tip, with_trailers(f"Merge {chosen} into {into}", {}), carry)
     except Conflict as conflict:
         raise AcceptRefused(
             f"{chosen} does not merge into {one_line(into)} by itself ({conflict}); nothing was changed: "
@@ -215,7 +226,13 @@ def _in_the_way(root: Path, path: str) -> str | None:
 
 
 def without(
-    repository: Repository, *, run: RunId, base: str, state: Path, drop: Collection[SubtaskId]
+    repository: Repository,
+    *,
+    run: RunId,
+    base: str,
+    state: Path,
+    drop: Collection[SubtaskId],
+    carry: Carry | None = None,
 ) -> str:
     """Make a branch of the run's commits but those of the subtasks in `drop`; return its name, for `accept`.
 
@@ -245,7 +262,7 @@ def without(
     try:
         for commit in commits[first:]:
             if commit not in dropped:
-                onto = pick(worktrees, name, commit, onto)
+                onto = pick(worktrees, name, commit, onto, carry)
     except Conflict as conflict:
         raise AcceptRefused(
             f"{subjects.get(commit) or commit[:12]} builds on what is to be left out ({conflict}): leave it out too"
@@ -261,15 +278,17 @@ def without(
     return branch
 
 
-async def undo(workspaces: GitWorkspaces, subtask: SubtaskId, *, note: str = "") -> Undone:
+async def undo(
+    workspaces: GitWorkspaces, subtask: SubtaskId, *, note: str = "", carry: Carry | None = None
+) -> Undone:
     """Revert a subtask's commits on top of the run branch, in a worktree, for the caller to verify and advance.
 
     Raises NotLanded, or Conflict when later commits build on it.
     """
-    return await in_background(lambda: _undo(workspaces, subtask, note))
+    return await in_background(lambda: _undo(workspaces, subtask, note, carry))
 
 
-def _undo(workspaces: GitWorkspaces, subtask: SubtaskId, note: str) -> Undone:
+def _undo(workspaces: GitWorkspaces, subtask: SubtaskId, note: str, carry: Carry | None) -> Undone:
     repository, worktrees = workspaces.repository, workspaces.worktrees
     tip = repository.ref(branch_ref(workspaces.run))
     if tip is None:
@@ -283,7 +302,7 @@ def _undo(workspaces: GitWorkspaces, subtask: SubtaskId, note: str) -> Undone:
         for entry in reversed(entries):
             trailers = {"Orchestrator-Run": workspaces.run, UNDOES: entry.commit}
             message = with_trailers(f"Undo {subtask}: {entry.subject}\n\n{note}", trailers)
-            onto = revert(worktrees, name, entry.commit, onto, message)
+            onto = revert(worktrees, name, entry.commit, onto, message, carry)
     except Conflict as conflict:
         worktrees.delete(name)
         raise Conflict(

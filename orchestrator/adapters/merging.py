@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.adapters.git import Repository
@@ -17,6 +17,18 @@ RUN, SUBTASK, ATTEMPT = "Orchestrator-Run", "Orchestrator-Subtask", "Orchestrato
 UNDOES = "Orchestrator-Undoes"
 _OWN_NAME, _OWN_ADDRESS = "orchestrator", "orchestrator@localhost"
 _TRAILER = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """Files whose changes are not put onto other versions of them line by line.
+
+    `carried` takes (path, before, after, now) and returns `now` with what changed from `before` to `after`; None
+    leaves the file to git.
+    """
+
+    files: frozenset[str]
+    carried: Callable[[str, bytes, bytes, bytes], bytes | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,53 +92,104 @@ def message_of(git: Git, commit: str) -> str:
     return git.text("log", "-1", "--no-show-signature", "--format=%B", commit) + "\n"
 
 
-def pick(worktrees: Worktrees, name: str, commit: str, onto: str) -> str:
+def pick(worktrees: Worktrees, name: str, commit: str, onto: str, carry: Carry | None = None) -> str:
     """Put one commit onto `onto` in the worktree; return the new commit. Raises Conflict, the worktree at `onto`."""
-    return _replay(worktrees, name, ["cherry-pick", "--no-commit", "--allow-empty", commit], commit, onto)
-
-
-def revert(worktrees: Worktrees, name: str, commit: str, onto: str, message: str) -> str:
-    """Take one commit back on top of `onto`; return the new commit. Raises Conflict, the worktree at `onto`."""
-    return _replay(worktrees, name, ["revert", "--no-commit", commit], commit, onto, message)
-
-
-def merge(worktrees: Worktrees, name: str, ours: str, theirs: str, message: str) -> str:
-    """Merge two commits in the worktree; return the merge commit. Raises Conflict, the worktree at `ours`."""
-    worktrees.move_to(name, ours)
+    arguments = ["cherry-pick", "--no-commit", "--allow-empty", commit]
+    tree = _applied(worktrees, name, arguments, _Change(f"{commit}^", commit, onto), carry)
     git = worktrees.inside(name)
-    arguments = ["merge", "--no-commit", "--no-ff", "--no-verify", "--no-edit", "--quiet", theirs]
-    _apply(worktrees, name, git, arguments, ours, theirs)
-    tree = git.text("write-tree")
-    merged = commit_tree(git, tree, [ours, theirs], message)
-    _settle(worktrees, name, git, merged)
-    return merged
+    return _made(worktrees, name, tree, [onto], message_of(git, commit), author_of(git, commit))
 
 
-def _replay(
-    worktrees: Worktrees, name: str, arguments: list[str], commit: str, onto: str, message: str | None = None
+def revert(
+    worktrees: Worktrees, name: str, commit: str, onto: str, message: str, carry: Carry | None = None
 ) -> str:
-    worktrees.move_to(name, onto)
+    """Take one commit back on top of `onto`; return the new commit. Raises Conflict, the worktree at `onto`."""
+    arguments = ["revert", "--no-commit", commit]
+    tree = _applied(worktrees, name, arguments, _Change(commit, f"{commit}^", onto), carry)
+    return _made(worktrees, name, tree, [onto], message)
+
+
+def merge(
+    worktrees: Worktrees, name: str, ours: str, theirs: str, message: str, carry: Carry | None = None
+) -> str:
+    """Merge two commits in the worktree; return the merge commit. Raises Conflict, the worktree at `ours`."""
+    arguments = ["merge", "--no-commit", "--no-ff", "--no-verify", "--no-edit", "--quiet", theirs]
+    base = worktrees.repository.git.completed("merge-base", ours, theirs).text.strip()
+    change = _Change(base, theirs, ours)
+    tree = _applied(worktrees, name, arguments, change, carry if base else None)
+    return _made(worktrees, name, tree, [ours, theirs], message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What changed between two commits, to be put onto a third."""
+
+    before: str
+    after: str
+    onto: str
+
+
+def _made(
+    worktrees: Worktrees,
+    name: str,
+    tree: str,
+    parents: Sequence[str],
+    message: str,
+    author: Mapping[str, str] | None = None,
+) -> str:
     git = worktrees.inside(name)
-    _apply(worktrees, name, git, arguments, onto, commit)
-    tree = git.text("write-tree")
-    author = author_of(git, commit) if message is None else None
-    made = commit_tree(git, tree, [onto], message_of(git, commit) if message is None else message, author)
+    made = commit_tree(git, tree, parents, message, author)
     _settle(worktrees, name, git, made)
     return made
 
 
-def _apply(worktrees: Worktrees, name: str, git: Git, arguments: list[str], onto: str, commit: str) -> None:
+def _applied(
+    worktrees: Worktrees, name: str, arguments: list[str], change: _Change, carry: Carry | None
+) -> str:
+    """Run the git command that applies the change; return the tree, with `carry`'s files as it has them."""
+    worktrees.move_to(name, change.onto)
+    git = worktrees.inside(name)
     done = git.completed(*arguments, extra=identity(git))
-    if done.exit_code == 0:
-        return
+    carried = carry is not None and _carry(git, change, carry)
     unmerged = git.output("ls-files", "-z", "--unmerged")
     files = sorted({os.fsdecode(entry.partition(b"\t")[2]) for entry in unmerged.split(b"\0") if entry})
-    _settle(worktrees, name, git, onto)
-    worktrees.move_to(name, onto)
+    if not files and (done.exit_code == 0 or carried):
+        return git.text("write-tree")
+    _settle(worktrees, name, git, change.onto)
+    worktrees.move_to(name, change.onto)
     if not files:
         raise GitFailed(arguments, done.exit_code, done.error_text or done.text)
+    commit = arguments[-1]
     shown = ", ".join(one_line(path) for path in files[:5]) + (", ..." if len(files) > 5 else "")
-    raise Conflict(f"{commit[:12]} does not apply to {onto[:12]}: conflict in {shown}")
+    raise Conflict(f"{commit[:12]} does not apply to {change.onto[:12]}: conflict in {shown}")
+
+
+def _carry(git: Git, change: _Change, carry: Carry) -> bool:
+    """Put what `carry` makes of the changed files into index and checkout; return whether it made any."""
+    listing = git.output(
+        "diff-tree", "-r", "-z", "--no-renames", "--diff-filter=M", change.before, change.after
+    )
+    entries = listing.split(b"\0")
+    carried = False
+    for header, path in zip(entries[::2], entries[1::2], strict=False):
+        _, _, before, after, _ = header.decode().split()
+        shown = os.fsdecode(path)
+        if shown not in carry.files:
+            continue
+        there = git.output("ls-tree", "-z", change.onto, "--", shown).rstrip(b"\0")
+        mode, kind, blob = ([*there.partition(b"\t")[0].decode().split(), "", "", ""])[:3]
+        if kind != "blob" or mode not in ("100644", "100755"):
+            continue
+        versions = [git.output("cat-file", "blob", name) for name in (before, after, blob)]
+        made = carry.carried(shown, *versions)
+        if made is None:
+            continue
+        made_blob = git.text("hash-object", "-w", "--no-filters", "--stdin", stdin=made)
+        entry = f"{mode},{made_blob},".encode() + path
+        git.text("update-index", "--add", "--cacheinfo", os.fsdecode(entry))
+        git.text("checkout-index", "-f", "--", shown)
+        carried = True
+    return carried
 
 
 def _settle(worktrees: Worktrees, name: str, git: Git, commit: str) -> None:

@@ -19,6 +19,7 @@ def accept(
     """Take a run's commits into your branch, by fast-forward or merge, and say how to take that back."""
     from orchestrator.adapters.acceptance import How, without
     from orchestrator.adapters.acceptance import accept as take_in
+    from orchestrator.adapters.formats.carried_ticks import carrying
     from orchestrator.adapters.runs import choose_run, known_runs
     from orchestrator.core.domain import SubtaskId
     from orchestrator.core.events import Noted
@@ -27,6 +28,7 @@ def accept(
     home = open_home()
     chosen = choose_run(known_runs(home.store, repository=str(home.git.root)), run)
     report = report_of(home, chosen.run)
+    carry = carrying(report.started.plan)
     branch = None
     if leave_out:
         branch = without(
@@ -35,11 +37,12 @@ def accept(
             base=report.started.base_commit,
             state=home.state,
             drop=[SubtaskId(name) for name in leave_out],
+            carry=carry,
         )
         typer.echo(
             f"without {', '.join(leave_out)}: {branch}; run your tests, this mix was not checked", err=True
         )
-    accepted = take_in(home.git, run=chosen.run, state=home.state, branch=branch)
+    accepted = take_in(home.git, run=chosen.run, state=home.state, branch=branch, carry=carry)
     if accepted.how is How.NOTHING:
         typer.echo(f"nothing to take in: {accepted.branch} has all of run {chosen.run}")
         return

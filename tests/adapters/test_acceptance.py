@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.acceptance import AcceptRefused, How, NotLanded, accept, undo, without
+from orchestrator.adapters.formats.carried_ticks import carried_ticks
+from orchestrator.adapters.formats.detection import read_tasks
 from orchestrator.adapters.git import Repository
+from orchestrator.adapters.merging import Carry
 from orchestrator.adapters.pruning import clear_never_begun, prune
 from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.core.domain import AttemptId, OrchestratorError, RunId, SubtaskId
@@ -299,3 +302,78 @@ def test_names_that_are_no_commits_are_refused_and_never_options(root: Path):
     assert repository.read_blob("HEAD", "src") is None and repository.read_blob("HEAD", ":(glob)*") is None
     assert repository.files_at("HEAD") == ("README.md", "app.py", "src/lib.py")
     assert not list(root.rglob("PWN"))
+
+
+LIST = "# Spec Tasks\n\n- [ ] 1. Greet\n  - [ ] 1.1 Hello\n  - [ ] 1.2 Bye\n  - [ ] 1.3 Again\n"
+
+
+@pytest.fixture
+async def ticked(tmp_path: Path) -> GitWorkspaces:
+    """A run whose three subtasks each ticked a line beside the others', the last one the group as well."""
+    place = tmp_path / "listed"
+    make_repository(place, {"tasks.md": LIST})
+    repository = Repository.open(place)
+    made = GitWorkspaces(repository, run=RUN, base=repository.head(), state=tmp_path / "state")
+    await made.start()
+    text = LIST
+    for number, name in enumerate(("hello", "bye", "again"), 1):
+        text = text.replace(f"[ ] 1.{number}", f"[x] 1.{number}")
+        if number == 3:
+            text = text.replace("[ ] 1. ", "[x] 1. ")
+        await land(made, name, {f"{name}.py": f"{name}\n", "tasks.md": text})
+    return made
+
+
+def _carried(path: str, before: bytes, after: bytes, now: bytes) -> bytes | None:
+    return carried_ticks(
+        *(read_tasks(path, data, format="agent-os", tag=None) for data in (before, after, now))
+    )
+
+
+TICKS = Carry(frozenset({"tasks.md"}), _carried)
+
+
+def _ticks(spaces: GitWorkspaces, commit: str) -> list[str]:
+    shown = git(spaces.repository.root, "show", f"{commit}:tasks.md")
+    return [line.split("] ")[1].split()[0] for line in shown.splitlines() if "[x]" in line]
+
+
+@pytest.mark.parametrize(("name", "left"), [("bye", ["1.1", "1.3"]), ("again", ["1.1", "1.2"])])
+async def test_a_tick_beside_others_is_undone_with_its_work(
+    ticked: GitWorkspaces, name: str, left: list[str]
+):
+    undone = await undo(ticked, SubtaskId(name), carry=TICKS)
+    # The group was ticked by the last of its parts, and is open with the first.
+    assert _ticks(ticked, undone.commit) == left
+    place = Path(undone.worktree.path)
+    assert not (place / f"{name}.py").exists()
+    assert git(place, "status", "--porcelain") == ""
+
+
+async def test_work_is_left_out_with_its_tick_and_the_others_keep_theirs(ticked: GitWorkspaces):
+    repository, base = ticked.repository, ticked.base
+    drop = [SubtaskId("bye")]
+    kept = state(repository.root)
+    with pytest.raises(AcceptRefused, match=r"conflict in tasks\.md"):
+        without(repository, run=RUN, base=base, state=kept, drop=drop)
+    branch = without(repository, run=RUN, base=base, state=kept, drop=drop, carry=TICKS)
+    assert _ticks(ticked, branch) == ["1.1", "1.3"]
+    assert git(repository.root, "log", "--format=%s", f"{base}..{branch}") == "Do again\nDo hello"
+
+
+async def test_a_task_the_user_ticked_meanwhile_does_not_keep_the_run_out(ticked: GitWorkspaces):
+    root = ticked.repository.root
+    branch = without(
+        ticked.repository, run=RUN, base=ticked.base, state=state(root), drop=[SubtaskId("bye")], carry=TICKS
+    )
+    write(root, {"tasks.md": LIST.replace("[ ] 1.2", "[x] 1.2")})
+    commit_all(root)
+    accepted = accept(Repository.open(root), run=RUN, state=state(root), branch=branch, carry=TICKS)
+    assert accepted.how is How.MERGE
+    assert _ticks(ticked, "HEAD") == ["1.1", "1.2", "1.3"]
+    assert git(root, "status", "--porcelain") == ""
+
+
+async def test_more_than_ticks_is_for_git_to_merge(ticked: GitWorkspaces):
+    before, after = LIST.encode(), LIST.replace("[ ] 1.1 Hello", "[x] 1.1 Hello!").encode()
+    assert _carried("tasks.md", before, after, before) is None

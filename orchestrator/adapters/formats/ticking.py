@@ -28,9 +28,9 @@ def ticking(plan: Plan) -> Tick | None:
     What it returns is the path it changed there, None when there was nothing to change: the file is not in the
     repository, or no longer holds that task. That is no reason to refuse work that passed its checks.
     """
-    if not plan.made_from.planner.startswith(IMPORTED):
+    format = plan_format(plan)
+    if format is None:
         return None
-    format = plan.made_from.planner.removeprefix(IMPORTED)
 
     async def tick(subtask: Subtask, worktree: Worktree) -> str | None:
         return await in_background(lambda: tick_in(Path(worktree.path), subtask, plan, format))
@@ -49,8 +49,7 @@ def tick_in(root: Path, subtask: Subtask, plan: Plan, format: str) -> str | None
         return None
     data = read_bytes(place)
     names = ids.split(",")
-    tags = (plan.made_from.template,) if plan.made_from.template else _tags(format, data)
-    for tag in tags:
+    for tag in plan_tags(plan, format, data):
         try:
             tasks = read_tasks(place.name, data, format=format, tag=tag)
         except TaskFileFault:
@@ -67,7 +66,16 @@ def tick_in(root: Path, subtask: Subtask, plan: Plan, format: str) -> str | None
     return None
 
 
-def _tags(format: str, data: bytes) -> tuple[str | None, ...]:
+def plan_format(plan: Plan) -> str | None:
+    """The format of the task file the plan was imported from; None when it came from none."""
+    planner = plan.made_from.planner
+    return planner.removeprefix(IMPORTED) if planner.startswith(IMPORTED) else None
+
+
+def plan_tags(plan: Plan, format: str, data: bytes) -> tuple[str | None, ...]:
+    """The lists of a task file (task-master has several, by tag) in which the plan's tasks may lie."""
+    if plan.made_from.template:
+        return (plan.made_from.template,)
     if format != "task-master":
         return (None,)
     try:
