@@ -34,6 +34,7 @@ from orchestrator.core.planning import (
 from orchestrator.core.ports import BudgetExceeded, Flag, Message, Model, ModelReply, ModelRequest
 from orchestrator.core.standards import Standard
 from orchestrator.core.text import one_line
+from orchestrator.core.words import counted
 from orchestrator.planner_brief import SIZES, Brief, File, PlanCache, Planned, Size
 
 MAX_REPAIRS = 2
@@ -62,7 +63,7 @@ class PlanNotUsable(InvalidPlan):
         super().__init__(problems)
         where = f"; the last reply is kept in {kept}" if kept else ""
         self.args = (
-            f"the planner's reply is not a plan after {calls} call{'s' if calls > 1 else ''} ({bill.rounded()} spent), "
+            f"the planner's reply is not a plan after {counted(calls, 'call')} ({bill.rounded()} spent), "
             f"try again or plan with --offline{where}:\n{self}",
         )
 
@@ -128,9 +129,7 @@ class Planner:
                 self.say("planning: $0.00, the same question was answered before (--fresh asks again)")
                 return Planned(plan=self._finished(brief, plan), cached=True)
         count = len(question.files)
-        self.say(
-            f"planning: at most {worst.rounded()} ({self.alias}, {count} file{'s' if count != 1 else ''} of context)"
-        )
+        self.say(f"planning: at most {worst.rounded()} ({self.alias}, {counted(count, 'file')} of context)")
         tab = _Tab(cap, files=question.files)
         plan, messages = await self._ask(question, brief, tab)
         plan = await self._expand(question, messages, brief, plan, tab)
@@ -238,7 +237,7 @@ class Planner:
             if rounds == MAX_REPAIRS or price > tab.left:
                 raise PlanNotUsable(problems, bill=tab.bill, calls=tab.calls, kept=self.keep(reply.text))
             self.say(
-                f"the planner's reply has {len(problems)} problem{'s' if len(problems) > 1 else ''} "
+                f"the planner's reply has {counted(len(problems), 'problem')} "
                 f"({one_line(str(problems[0]), 80)}); asking again for at most {price.rounded()}"
             )
             messages = repaired

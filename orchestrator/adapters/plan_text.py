@@ -141,14 +141,19 @@ def _questions(questions: Sequence[Question]) -> list[str]:
 
 
 def _vendors(plan: Plan, forecast: Forecast, vendors: Mapping[str, str]) -> list[str]:
-    """Which files each vendor will be shown: those a subtask touches, on the model it starts on."""
+    """Which files each vendor will be shown, by the model a subtask starts on.
+
+    Those a subtask touches or cites; what its context adds to them is known only when it starts.
+    """
     shown: dict[str, dict[str, None]] = {}
     for subtask, row in zip(plan.subtasks, forecast.subtasks, strict=True):
         if row.model is not None:
             vendor = f"{vendors.get(row.model, '?')} ({row.model})"
-            shown.setdefault(vendor, {}).update(dict.fromkeys(subtask.touches or ("files not known yet",)))
+            touched = subtask.touches or ("files not known yet",)
+            cited = [item.path for item in subtask.evidence]
+            shown.setdefault(vendor, {}).update(dict.fromkeys([*touched, *cited]))
     return [
-        f"goes to {one_line(vendor, 60)}: {one_line(', '.join(files), 200)}"
+        f"goes to {one_line(vendor, 60)}: {one_line(', '.join(files), 200)}; their tests, and what uses them"
         for vendor, files in shown.items()
     ]
 

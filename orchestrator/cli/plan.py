@@ -20,6 +20,7 @@ from orchestrator.cli.approval import (
     warn,
 )
 from orchestrator.core.domain import OrchestratorError
+from orchestrator.core.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -131,10 +132,12 @@ def plan_for(
     limit: int | None = None,
     revise: str | None = None,
     tag: str | None = None,
+    next_tasks: int | None = None,
     before_paying: Callable[[], None] | None = None,
 ) -> Drawn:
     """Return the priced plan for a goal, or the saved one for a file. Planning with a model counts against `run`.
 
+    `limit` bounds what is planned, `next_tasks` what is taken of a task list alone.
     `before_paying` is called when a model is about to be asked, and refuses by raising.
 
     Raises InvalidGoal, InvalidPlan and its kinds, NeedsModel, PlanningTooDear, and what a model raises.
@@ -150,11 +153,24 @@ def plan_for(
 
         tasks = task_file(what)
     if tasks is not None:
+        from orchestrator.task_inference import inferred
+
         if revise is not None:
             raise WrongUse(
                 f"--revise changes a saved plan: `orchestrator import {what} --out plan.json` makes one"
             )
-        return draw_tasks(home, tasks, tag=tag, limit=limit, budget=budget, run=run, learn=run is not None)
+        drawn = draw_tasks(
+            home,
+            tasks,
+            tag=tag,
+            limit=limit or next_tasks,
+            budget=budget,
+            run=run,
+            learn=run is not None,
+            offline=offline,
+            fresh=fresh,
+        )
+        return inferred(home, drawn, say, before_paying=before_paying)
     if tag is not None:
         raise WrongUse("--tag chooses a tag of a task-master file: name that file")
     goal, saved = (goal_from_stdin(), None) if what == "-" else goal_or_plan(what)
@@ -226,7 +242,7 @@ def _print(home: Home, drawn: Drawn, *, as_json: bool) -> None:
     warn(drawn)
     if drawn.making is not None and drawn.making.calls:
         calls = drawn.making.calls
-        say(f"planning cost {drawn.making.bill.rounded()} in {calls} call{'s' if calls > 1 else ''}")
+        say(f"planning cost {drawn.making.bill.rounded()} in {counted(calls, 'call')}")
 
 
 def _may_write(paths: Iterable[Path | None], *, force: bool, asking: bool) -> None:
@@ -297,7 +313,7 @@ def _check(home: Home, file: Path) -> int:
         for problem in error.problems:
             typer.echo(safe_text(str(problem), newlines=False))
         count = len(error.problems)
-        say(f"{file}: {count} problem{'s' if count > 1 else ''}")
+        say(f"{file}: {counted(count, 'problem')}")
         return error.exit_code
     path, _ = critical_path(plan)
     bare = unchecked(plan)

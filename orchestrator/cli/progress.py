@@ -42,6 +42,7 @@ from orchestrator.core.node import Phase
 from orchestrator.core.progress import Progress
 from orchestrator.core.serial import encode
 from orchestrator.core.text import one_line, safe_text, short_lists
+from orchestrator.core.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,8 @@ def _lines(event: Event, progress: Progress) -> Iterator[str]:
         case RunStarted():
             budget = f", budget {event.budget}" if event.budget is not None else ""
             played = f", {event.scripted}" if event.scripted else ""
-            yield f"run {event.run}: {len(event.plan.subtasks)} subtasks on {event.branch}{budget}{played}"
+            planned = counted(len(event.plan.subtasks), "subtask")
+            yield f"run {event.run}: {planned} on {event.branch}{budget}{played}"
             if event.sandbox == "none":
                 yield "checks run unsandboxed"
         case BaselineMeasured():

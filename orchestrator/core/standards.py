@@ -23,7 +23,7 @@ from orchestrator.core.domain import (
     Tier,
 )
 from orchestrator.core.text import did_you_mean, nearest, one_line
-from orchestrator.core.words import forms, words
+from orchestrator.core.words import counted, forms, words
 
 MAX_CHARACTERS = 256 * 1024
 USUAL_TIERS = ("cheap", "smart")
@@ -138,7 +138,7 @@ class Standard:
             if other and index != best
         ]
         tie = any(len(other) == len(hits[best]) for index, other in enumerate(hits) if index != best)
-        reason = f"{len(hits[best])} signal word{'s' if len(hits[best]) > 1 else ''} of {section.tier}"
+        reason = f"{counted(len(hits[best]), 'signal word')} of {section.tier}"
         if others:
             reason += f", {', '.join(others)}" + (": a tie goes to the dearer tier" if tie else "")
         evidence = [*found.get(rule.id, {}).values(), *hits[best].values()]

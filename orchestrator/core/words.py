@@ -10,6 +10,11 @@ _DOUBLED = frozenset("bdfgklmnprtvz")
 _VOWELS = frozenset("aeiou")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 finding`, `2 findings`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def forms(word: str) -> tuple[str, ...]:
     """Return `word` with its -s, -es, -ed and -ing forms, the usual spelling changes included.
 

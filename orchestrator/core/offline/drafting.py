@@ -21,6 +21,7 @@ from orchestrator.core.offline.candidates import (
 from orchestrator.core.offline.goals import Group, groups_of
 from orchestrator.core.planning_draft import slug
 from orchestrator.core.standards import Standard, UnknownRule
+from orchestrator.core.words import counted
 
 DEFAULT_LIMIT = 8
 _MAX_TESTED = 4
@@ -111,7 +112,7 @@ def _notes(
     wanted: frozenset[Group],
     commit: str,
 ) -> list[str]:
-    survey, counted = facts.survey, wording.counted
+    survey = facts.survey
     notes = [
         f"made without a model from {counted(len(survey.findings), 'finding')} and "
         f"{counted(len(survey.untested), 'module')} without tests in {counted(len(survey.files), 'file')} "
@@ -126,7 +127,7 @@ def _notes(
     bare = untestable(facts) if Group.TESTS in wanted else ()
     if bare:
         notes.append(
-            f"no test command was found for {wording.counted(len(bare), 'module')} without tests, {bare[0].path} the "
+            f"no test command was found for {counted(len(bare), 'module')} without tests, {bare[0].path} the "
             "first, so no unit tests are proposed there: declare a test command in the project or in the configuration"
         )
     return notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from orchestrator.core.facts import Command, Finding, FunctionSize, SourceFile, Untested
+from orchestrator.core.words import counted
 
 _HINTS: Mapping[str, str] = {
     "mutable-default": "Use None as the default and make a new value inside the function.",
@@ -37,11 +38,6 @@ _HINTS: Mapping[str, str] = {
     "await-in-loop": "Start the calls together and await them all, if none needs the result of another.",
     "copy-per-item": "Change the accumulator in place, or use a loop.",
 }
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 finding`, `2 findings`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def place_note(commit: str) -> str:
