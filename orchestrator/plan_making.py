@@ -22,12 +22,14 @@ from orchestrator.core.domain import (
     Question,
     RunId,
     SubtaskId,
+    SuiteTime,
 )
 from orchestrator.core.facts import Survey
 from orchestrator.core.money import ZERO
 from orchestrator.core.offline import NeedsModel, groups_of, plan_offline
 from orchestrator.core.planning import MODEL_PLANNER, OFFLINE_PLANNER, compile_plan
 from orchestrator.core.routing import unusable_because
+from orchestrator.core.suite_time import assumed_suite
 from orchestrator.planner import Planner, PlanningTooDear
 from orchestrator.planner_brief import Brief, Planned
 from orchestrator.plans import Drawn, Wish, answered, past_of, priced
@@ -51,8 +53,8 @@ def draw(home: Home, wish: Wish, say: Say) -> Drawn:
     """
     wish = replace(wish, goal=checked_goal(wish.goal))
     with ModelAccess.open(home) as access:
-        planned, notes = asyncio.run(_draw(home, access, wish, say))
-        return _priced(home, planned, access, wish, notes)
+        survey, planned, notes = asyncio.run(_draw(home, access, wish, say))
+        return _priced(home, planned, access, wish, survey, notes)
 
 
 def redraw(home: Home, plan: Plan, say: Say, *, wish: Wish, remark: str = "") -> Drawn:
@@ -86,13 +88,21 @@ async def redrawn(
         failed=tuple(failed),
     )
     planned = await _with_model(home, access, brief, wish, survey, say)
-    return _priced(home, planned, access, wish, ())
+    return _priced(home, planned, access, wish, survey, ())
 
 
-async def _draw(home: Home, access: ModelAccess, wish: Wish, say: Say) -> tuple[Planned, tuple[str, ...]]:
+async def _draw(
+    home: Home, access: ModelAccess, wish: Wish, say: Say
+) -> tuple[Survey, Planned, tuple[str, ...]]:
+    survey = await _survey(home, wish)
+    return survey, *await _planned(home, access, wish, survey, say)
+
+
+async def _planned(
+    home: Home, access: ModelAccess, wish: Wish, survey: Survey, say: Say
+) -> tuple[Planned, tuple[str, ...]]:
     table = access.table
     alias = _planning_model(table)
-    survey = await _survey(home, wish)
     if wish.offline:
         return _without_model(home, wish, survey), ()
     if not table.catalogue.pool(alias):
@@ -250,18 +260,31 @@ def _answered(questions: Iterable[Question]) -> tuple[tuple[str, str], ...]:
     return tuple((question.text, question.answer) for question in questions if question.answer is not None)
 
 
+def _assumed_suite(home: Home, survey: Survey) -> SuiteTime:
+    """What the suites take that an attempt would be judged by, before any run measured them."""
+    from orchestrator.adapters.project_commands import project_commands
+
+    suites = project_commands(home.settings.commands, survey.commands).suites
+    tests = sum(file.test and not file.generated for file in survey.files)
+    return assumed_suite([suite.argv[0] for suite in suites], test_files=tests)
+
+
 def _priced(
     home: Home,
     planned: Planned,
     access: ModelAccess,
     wish: Wish,
+    survey: Survey,
     notes: tuple[str, ...],
 ) -> Drawn:
     past = past_of(home)
+    # In the plan, because a dry run of it looks at no journal and at no repository.
+    plan = replace(planned.plan, suite=past.suite or _assumed_suite(home, survey))
+    planned = replace(planned, plan=plan)
     return Drawn(
-        plan=planned.plan,
+        plan=plan,
         making=planned,
-        forecast=priced(home, planned.plan, access.table, past),
+        forecast=priced(home, plan, access.table, past),
         past=past,
         scripted=access.scripted,
         notes=notes,

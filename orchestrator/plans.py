@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.adapters.plan_files import InvalidGoal, is_plan_file, read_goal, read_plan, stale
 from orchestrator.core.calibration import Calibration, Observation, calibrate, observations
-from orchestrator.core.domain import OrchestratorError, Plan
+from orchestrator.core.domain import OrchestratorError, Plan, SuiteTime
 from orchestrator.core.forecast import Forecast, forecast
 from orchestrator.core.routing import as_if_keyed
+from orchestrator.core.suite_time import measured_suite
 from orchestrator.core.text import one_line
 from orchestrator.wiring import Home, default_parallel
 
@@ -54,7 +55,7 @@ class Past:
     """What a forecast may learn from earlier runs; empty where there are none, or where it must not look."""
 
     calibration: Calibration = field(default_factory=Calibration)
-    suite_seconds: float | None = None
+    suite: SuiteTime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +151,7 @@ def priced(home: Home, plan: Plan, table: RoutingTable, past: Past) -> Forecast:
     return forecast(
         plan,
         as_if_keyed(table),
-        suite_seconds=past.suite_seconds,
+        suite=past.suite,
         parallel=settings.parallel or default_parallel(),
         attempts_per_rung=settings.attempts_per_rung,
         policy=settings.policy,
@@ -174,4 +175,4 @@ def past_of(home: Home) -> Past:
         for event in events if here else ():
             if isinstance(event, BaselineMeasured) and event.can_check:
                 suite = event.seconds
-    return Past(calibration=calibrate(seen), suite_seconds=suite)
+    return Past(calibration=calibrate(seen), suite=measured_suite(suite) if suite is not None else None)

@@ -11,16 +11,12 @@ from orchestrator.adapters.changes import Changes
 from orchestrator.adapters.survey.languages import is_test
 from orchestrator.core.domain import Problem, Subtask
 from orchestrator.core.mutants import modules_used, names_used, python_mutants, text_mutants
+from orchestrator.core.suite_time import QUICK_SECONDS, REPEATS, STABILITY_RUNS
 from orchestrator.core.verdicts import Evidence, Mutants, Purpose, Status
 
-STABILITY_RUNS = 2
-# Within one process, where a runner can repeat tests.
-REPEATS = 4
 MOST_MUTANTS = 8
 ENOUGH_KILLED = 2
 MUTANT_SECONDS = 60.0
-# A suite this quick is run again as a whole: a change may make old tests unsteady too.
-QUICK_SECONDS = 10.0
 
 
 @dataclass(slots=True, kw_only=True)

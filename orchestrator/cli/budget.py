@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from orchestrator.adapters.journal import Store
     from orchestrator.adapters.records import Records
+    from orchestrator.core.domain import ModelAlias
     from orchestrator.core.ledger import Status
     from orchestrator.core.money import Usd
     from orchestrator.wiring import Home
@@ -69,7 +70,7 @@ def history(
     home = open_home(config)
     records = _records(home)
     if calibration:
-        _print_rows(_calibration_rows(records, run), csv=csv, as_json=as_json)
+        _print_rows(_calibration_rows(home, records, run), csv=csv, as_json=as_json)
         return
     entries = records.entries(run=run, since=_moment(since)) if records is not None else ()
     if as_json:
@@ -325,8 +326,17 @@ def _status(home: Home) -> Status:
     return unused_budget(rules, now) if records is None else records.status(rules, now)
 
 
-def _calibration_rows(records: Records | None, run: str | None) -> list[tuple[str, ...]]:
+def _calibration_rows(home: Home, records: Records | None, run: str | None) -> list[tuple[str, ...]]:
     from orchestrator.core.calibration import calibrate, calibration_rows, observations
+    from orchestrator.core.money import Usage, bill
+
+    pools = home.settings.table.catalogue.pools
+
+    def dollars(model: ModelAlias, input_tokens: int, output_tokens: int) -> Usd | None:
+        pool = pools.get(model)
+        if not pool:
+            return None
+        return bill(pool[0].price, Usage(input_tokens=input_tokens, output_tokens=output_tokens))
 
     seen = [
         observation
@@ -334,7 +344,7 @@ def _calibration_rows(records: Records | None, run: str | None) -> list[tuple[st
         if run is None or span.run == run
         for observation in observations(records.events(span.run))  # type: ignore[union-attr]  # no runs without it
     ]
-    return calibration_rows(calibrate(seen))
+    return calibration_rows(calibrate(seen), dollars)
 
 
 def _print_rows(rows: list[tuple[str, ...]], *, csv: bool, as_json: bool) -> None:

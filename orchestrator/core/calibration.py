@@ -6,7 +6,7 @@ that its own counts do, with the prior weighing as much as `PRIOR_WEIGHT` attemp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,10 @@ from orchestrator.core.domain import (
     ModelAlias,
     Plan,
     Subtask,
+    SubtaskId,
 )
 from orchestrator.core.money import ZERO, Usd
+from orchestrator.core.suite_time import judging_seconds
 
 if TYPE_CHECKING:
     from orchestrator.core.events import Event
@@ -48,18 +50,21 @@ PRIORS: Mapping[str, Prior] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One finished attempt by a model, with what its subtask's estimate said."""
+    """One finished attempt by a model, with what was likely before: by its subtask's estimate, the suite included, and
+    by the priors (`likely_passed`, a chance).
+    """
 
     model: ModelAlias
     rule: str
     passed: bool
     likely_input: int
     likely_output: int
-    likely_seconds: int
+    likely_seconds: float
     input_tokens: int
     output_tokens: int
     seconds: float
     bill: Usd
+    likely_passed: float = 0.0
 
 
 @dataclass(slots=True)
@@ -75,6 +80,7 @@ class Cell:
     output_tokens: int = 0
     seconds: float = 0.0
     bill: Usd = ZERO
+    likely_passed: float = 0.0
 
     def add(self, seen: Observation) -> None:
         self.attempts += 1
@@ -86,6 +92,7 @@ class Cell:
         self.output_tokens += seen.output_tokens
         self.seconds += seen.seconds
         self.bill += seen.bill
+        self.likely_passed += seen.likely_passed
 
     @property
     def counts(self) -> bool:
@@ -111,8 +118,7 @@ class Calibration:
         self, model: ModelAlias, rule: str, *, tier: str, smart: bool, entry: bool, again: bool
     ) -> float:
         """Return the chance that an attempt passes. `smart` says whether the model is the smart tier's."""
-        kind = "escalated" if not entry else "out of depth" if tier == SMART and not smart else "entry"
-        prior = PRIORS[kind].again if again else PRIORS[kind].first
+        prior = _prior(tier=tier, smart=smart, entry=entry, again=again)
         cell = self.cells.get((model, rule))
         if cell is None or not cell.counts:
             return prior
@@ -134,6 +140,11 @@ class Calibration:
         return sum(cell.counts for cell in self.cells.values())
 
 
+def _prior(*, tier: str, smart: bool, entry: bool, again: bool) -> float:
+    kind = "escalated" if not entry else "out of depth" if tier == SMART and not smart else "entry"
+    return PRIORS[kind].again if again else PRIORS[kind].first
+
+
 def _ratio(actual: float, predicted: float) -> float:
     """Actual over predicted within a tenth and ten: beyond that the estimate meant something else."""
     return min(10.0, max(0.1, actual / predicted)) if predicted > 0 and actual > 0 else 1.0
@@ -142,9 +153,19 @@ def _ratio(actual: float, predicted: float) -> float:
 def observations(events: Iterable[Event]) -> list[Observation]:
     """Return what one run's events say of its models; attempts that never reached one say nothing."""
     # Here, because a forecast from priors alone needs no events.
-    from orchestrator.core.events import AttemptFinished, AttemptStarted, PlanReplaced, RunStarted
+    from orchestrator.core.events import (
+        AttemptFinished,
+        AttemptStarted,
+        BaselineMeasured,
+        PlanReplaced,
+        RunStarted,
+    )
 
     subtasks: dict[str, Subtask] = {}
+    tier_models: Mapping[str, ModelAlias] = {}
+    first: dict[SubtaskId, ModelAlias] = {}
+    tried: set[tuple[str, ModelAlias]] = set()
+    judging = 0.0
     models: dict[AttemptId, ModelAlias | None] = {}
     seen: list[Observation] = []
 
@@ -157,7 +178,12 @@ def observations(events: Iterable[Event]) -> list[Observation]:
                 if isinstance(event, RunStarted) and event.scripted:
                     # Played from a script: says nothing of any model.
                     return []
+                if isinstance(event, RunStarted):
+                    tier_models = event.tier_models or {}
+                    first = dict(event.entry or {})
                 learn(plan)
+            case BaselineMeasured(seconds=seconds):
+                judging = judging_seconds(seconds)[1]
             case AttemptStarted():
                 models[event.attempt] = event.model
             case AttemptFinished(attempt=attempt, outcome=outcome):
@@ -168,7 +194,14 @@ def observations(events: Iterable[Event]) -> list[Observation]:
                     continue
                 if subtask.executor is not ExecutorName.EDIT:
                     continue
-                estimate = subtask.estimate
+                estimate, tier = subtask.estimate, subtask.tag.tier
+                likely_passed = _prior(
+                    tier=tier,
+                    smart=model == tier_models.get(SMART),
+                    entry=model == first.setdefault(subtask.id, tier_models.get(tier, model)),
+                    again=(subtask.id, model) in tried,
+                )
+                tried.add((subtask.id, model))
                 seen.append(
                     Observation(
                         model=model,
@@ -176,11 +209,12 @@ def observations(events: Iterable[Event]) -> list[Observation]:
                         passed=outcome.ended is Ended.PASSED,
                         likely_input=estimate.input_tokens.likely,
                         likely_output=estimate.output_tokens.likely,
-                        likely_seconds=estimate.seconds.likely,
+                        likely_seconds=estimate.seconds.likely + judging,
                         input_tokens=outcome.usage.input_tokens,
                         output_tokens=outcome.usage.output_tokens,
                         seconds=outcome.seconds,
                         bill=outcome.bill,
+                        likely_passed=likely_passed,
                     )
                 )
             case _:
@@ -196,34 +230,47 @@ def calibrate(seen: Iterable[Observation]) -> Calibration:
     return Calibration(dict(sorted(cells.items())))
 
 
-def calibration_rows(calibration: Calibration) -> list[tuple[str, ...]]:
-    """Return a table, heading first: predicted against actual for each cell, and whether the cell counts yet."""
+Dollars = Callable[[ModelAlias, int, int], Usd | None]
+"""What one call of a model costs by its tokens in and out; None where the price is unknown."""
+
+
+def calibration_rows(calibration: Calibration, dollars: Dollars) -> list[tuple[str, ...]]:
+    """Return a table, heading first: predicted against actual for each cell, an attempt, and whether it counts yet.
+
+    `dollars` prices what was predicted, at today's prices; the actual ones are those that were charged.
+    """
     rows: list[tuple[str, ...]] = [
         (
             "model",
             "rule",
             "attempts",
-            "passed",
-            "output likely",
+            "pass predicted",
             "actual",
-            "seconds likely",
+            "output predicted",
             "actual",
-            "dollars",
+            "seconds predicted",
+            "actual",
+            "dollars predicted",
+            "actual",
             "counts",
         )
     ]
     for (model, rule), cell in calibration.cells.items():
+        count = cell.attempts
+        predicted = dollars(model, round(cell.likely_input / count), round(cell.likely_output / count))
         rows.append(
             (
                 model,
                 rule,
-                str(cell.attempts),
-                f"{cell.passed / cell.attempts:.0%}",
-                f"{cell.likely_output / cell.attempts:.0f}",
-                f"{cell.output_tokens / cell.attempts:.0f}",
-                f"{cell.likely_seconds / cell.attempts:.0f}",
-                f"{cell.seconds / cell.attempts:.0f}",
-                cell.bill.rounded(),
+                str(count),
+                f"{cell.likely_passed / count:.0%}",
+                f"{cell.passed / count:.0%}",
+                f"{cell.likely_output / count:.0f}",
+                f"{cell.output_tokens / count:.0f}",
+                f"{cell.likely_seconds / count:.0f}",
+                f"{cell.seconds / count:.0f}",
+                "?" if predicted is None else predicted.rounded(),
+                Usd(round(cell.bill.nano / count)).rounded(),
                 "yes" if cell.counts else f"from {ENOUGH}",
             )
         )

@@ -203,14 +203,26 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteTime:
+    """Seconds of one run of the project's own tests, and what the figure stands on."""
+
+    seconds: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A checked DAG of subtasks. Built by `core.planning` only, which names every problem at once."""
+    """A checked DAG of subtasks. Built by `core.planning` only, which names every problem at once.
+
+    `suite` is what its forecast takes the project's tests to need; None where nobody looked.
+    """
 
     goal: str
     subtasks: tuple[Subtask, ...]
     made_from: Provenance
     questions: tuple[Question, ...] = ()
     notes: tuple[str, ...] = ()
+    suite: SuiteTime | None = None
 
     def subtask(self, subtask_id: SubtaskId) -> Subtask:
         for subtask in self.subtasks:

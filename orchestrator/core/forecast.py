@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil
 
 from orchestrator.core import graph
-from orchestrator.core.calibration import Calibration, prior_lines
+from orchestrator.core.calibration import Calibration, Factors, prior_lines
 from orchestrator.core.catalogue import RoutingTable
+from orchestrator.core.chances import Amount, Chain, along, pert, range_of, total
 from orchestrator.core.domain import (
     CHEAP,
     SMART,
@@ -24,14 +25,15 @@ from orchestrator.core.domain import (
     Range,
     Subtask,
     SubtaskId,
+    SuiteTime,
 )
 from orchestrator.core.escalation import Escalation
 from orchestrator.core.money import Price, Usd, tokens_cost
 from orchestrator.core.planning_order import needs_of, plan_digest
+from orchestrator.core.suite_time import judging_seconds
+from orchestrator.core.text import one_line
 from orchestrator.core.timeline import timeline
 
-# The 90th percentile of a normal distribution, in standard deviations.
-_NINE_IN_TEN = 1.2816
 # A picture of more bars shows nothing.
 MAX_BARS = 2_000
 
@@ -109,56 +111,15 @@ class Forecast:
         raise KeyError(subtask)
 
 
-@dataclass(frozen=True, slots=True)
-class _Amount:
-    """A random quantity by its low, mean, high and variance."""
-
-    low: float
-    mean: float
-    high: float
-    variance: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Chain:
-    """The attempts a subtask may take, in order: the model of each, and the chance that it is reached and passes."""
-
-    models: tuple[ModelAlias | None, ...]
-    reached: tuple[float, ...]
-    passes: tuple[float, ...]
-
-    @property
-    def succeeds(self) -> float:
-        return 1.0 - self.reached[-1] * (1.0 - self.passes[-1])
-
-    @property
-    def escalates(self) -> float:
-        return next(
-            (
-                chance
-                for model, chance in zip(self.models, self.reached, strict=True)
-                if model != self.models[0]
-            ),
-            0.0,
-        )
-
-    def nine_in_ten(self) -> int:
-        """The number of attempts that nine in ten subtasks do not pass."""
-        for place in range(1, len(self.reached)):
-            if self.reached[place] <= 0.1:
-                return place
-        return len(self.reached)
-
-
 # A deterministic tool is tried once; what it cannot mend was no finding of it.
-_TOOL_CHAIN = _Chain((None,), (1.0,), (0.98,))
+_TOOL_CHAIN = Chain((None,), (1.0,), (0.98,))
 
 
 def forecast(
     plan: Plan,
     table: RoutingTable,
     *,
-    suite_seconds: float | None = None,
+    suite: SuiteTime | None = None,
     parallel: int = 4,
     attempts_per_rung: int = 2,
     policy: Policy = Policy.THRIFTY,
@@ -167,10 +128,11 @@ def forecast(
 ) -> Forecast:
     """Return the forecast of `plan` at the prices of `table` (use `routing.as_if_keyed` to count models without a key).
 
-    `suite_seconds` is what the project's suite takes, once for each attempt; None when it was not measured yet.
+    `suite` is what one run of the project's own tests takes, as far as more is known than when the plan was made.
     """
+    suite = suite or plan.suite
     forecaster = _Forecaster(
-        plan, table, suite_seconds or 0.0, attempts_per_rung, calibration or Calibration()
+        plan, table, suite.seconds if suite else 0.0, attempts_per_rung, calibration or Calibration()
     )
     smart, cheap = table.tier_models.get(SMART), table.tier_models.get(CHEAP)
     escalation = Escalation(
@@ -188,8 +150,7 @@ def forecast(
     path, critical = graph.longest_path(needs, ordered, likely)
     spans, seconds = _schedule(plan, needs, ordered, rows, max(1, parallel))
     notes = [f"no price is known for {alias}" for alias in sorted(forecaster.unpriced)]
-    if suite_seconds is None:
-        notes.append("the time of the project's own suite is not measured yet, so it is not in the seconds")
+    notes.append(_suite_note(suite))
     known = calibration.in_use if calibration else 0
     return Forecast(
         digest=plan_digest(plan),
@@ -209,6 +170,12 @@ def forecast(
     )
 
 
+def _suite_note(suite: SuiteTime | None) -> str:
+    if suite is None:
+        return "how long the project's own suite takes is not known, so it is not in the seconds"
+    return f"the suite counts with {suite.seconds:g} seconds a run ({one_line(suite.basis, 200)})"
+
+
 class _Forecaster:
     def __init__(
         self,
@@ -219,7 +186,7 @@ class _Forecaster:
         calibration: Calibration,
     ) -> None:
         self._plan = plan
-        self._suite_seconds = suite_seconds
+        self._judging = judging_seconds(suite_seconds)
         self._per_rung = max(1, attempts_per_rung)
         self._calibration = calibration
         self._smart = table.tier_models.get(SMART)
@@ -228,7 +195,7 @@ class _Forecaster:
         }
         self.unpriced: set[ModelAlias] = set()
         # Most subtasks of a plan climb the same rungs with the same odds.
-        self._chains: dict[tuple[object, ...], _Chain] = {}
+        self._chains: dict[tuple[object, ...], Chain] = {}
 
     def whole(self, rungs: tuple[ModelAlias, ...]) -> tuple[Dollars | None, float]:
         """Return what the plan would cost with every subtask on these rungs, and how many would land."""
@@ -237,7 +204,7 @@ class _Forecaster:
             self._money(subtask, chain) for subtask, chain in zip(self._plan.subtasks, chains, strict=True)
         ]
         known = [amount for amount in amounts if amount is not None]
-        dollars = _dollars(_total(known)) if len(known) == len(amounts) else None
+        dollars = _dollars(total(known)) if len(known) == len(amounts) else None
         return dollars, sum(chain.succeeds for chain in chains)
 
     def rows(
@@ -245,7 +212,7 @@ class _Forecaster:
     ) -> tuple[list[SubtaskForecast], Dollars | None]:
         """Return a row for each subtask on its rungs, and the dollars of all; None when a price is missing."""
         rows: list[SubtaskForecast] = []
-        amounts: list[_Amount] = []
+        amounts: list[Amount] = []
         for subtask, ladder in zip(self._plan.subtasks, rungs, strict=True):
             chain = self._chain(subtask, ladder)
             money = self._money(subtask, chain)
@@ -254,9 +221,9 @@ class _Forecaster:
             rows.append(self._row(subtask, chain, money))
         if len(amounts) < len(rows):
             return rows, None
-        return rows, _dollars(_total(amounts))
+        return rows, _dollars(total(amounts))
 
-    def _chain(self, subtask: Subtask, rungs: tuple[ModelAlias | None, ...]) -> _Chain:
+    def _chain(self, subtask: Subtask, rungs: tuple[ModelAlias | None, ...]) -> Chain:
         if subtask.executor is ExecutorName.TOOL:
             return _TOOL_CHAIN
         key = (subtask.tag.tier, subtask.tag.rule, rungs)
@@ -281,12 +248,12 @@ class _Forecaster:
                 reached.append(still)
                 passes.append(chance)
                 still *= 1.0 - chance
-        return self._chains.setdefault(key, _Chain(tuple(models), tuple(reached), tuple(passes)))
+        return self._chains.setdefault(key, Chain(tuple(models), tuple(reached), tuple(passes)))
 
-    def _money(self, subtask: Subtask, chain: _Chain) -> _Amount | None:
+    def _money(self, subtask: Subtask, chain: Chain) -> Amount | None:
         if subtask.executor is ExecutorName.TOOL:
-            return _Amount(0.0, 0.0, 0.0, 0.0)
-        parts: dict[ModelAlias | None, _Amount] = {}
+            return Amount(0.0, 0.0, 0.0, 0.0)
+        parts: dict[ModelAlias | None, Amount] = {}
         for model in dict.fromkeys(chain.models):
             price = self._prices.get(model) if model is not None else None
             if price is None or model is None:
@@ -301,23 +268,34 @@ class _Forecaster:
                     _three(subtask.estimate.input_tokens), _three(subtask.estimate.output_tokens), strict=True
                 )
             ]
-            parts[model] = _pert(*costs)
-        return _along([parts[model] for model in chain.models], chain)
+            parts[model] = pert(*costs)
+        return along([parts[model] for model in chain.models], chain)
 
-    def _row(self, subtask: Subtask, chain: _Chain, money: _Amount | None) -> SubtaskForecast:
+    def _row(self, subtask: Subtask, chain: Chain, money: Amount | None) -> SubtaskForecast:
         estimate = subtask.estimate
-        seconds: list[_Amount] = []
+        tokens_in: list[Amount] = []
+        tokens_out: list[Amount] = []
+        seconds: list[Amount] = []
         for model in chain.models:
-            factor = self._calibration.factors(model, subtask.tag.rule).seconds if model else 1.0
-            low, likely, high = (amount * factor + self._suite_seconds for amount in _three(estimate.seconds))
-            seconds.append(_pert(low, likely, high))
+            factors = self._calibration.factors(model, subtask.tag.rule) if model else Factors()
+            low, likely, high = (
+                (amount + judging) * factors.seconds
+                for amount, judging in zip(_three(estimate.seconds), self._judging, strict=True)
+            )
+            seconds.append(pert(low, likely, high))
+            tokens_in.append(
+                pert(*(amount * factors.input_tokens for amount in _three(estimate.input_tokens)))
+            )
+            tokens_out.append(
+                pert(*(amount * factors.output_tokens for amount in _three(estimate.output_tokens)))
+            )
         return SubtaskForecast(
             id=subtask.id,
             model=chain.models[0],
             dollars=None if money is None else _dollars(money),
-            input_tokens=_range(_along([_pert(*_three(estimate.input_tokens))] * len(chain.models), chain)),
-            output_tokens=_range(_along([_pert(*_three(estimate.output_tokens))] * len(chain.models), chain)),
-            seconds=_range(_along(seconds, chain)),
+            input_tokens=range_of(along(tokens_in, chain)),
+            output_tokens=range_of(along(tokens_out, chain)),
+            seconds=range_of(along(seconds, chain)),
             attempts=sum(chain.reached),
             escalates=chain.escalates,
             succeeds=chain.succeeds,
@@ -336,44 +314,8 @@ def _three(amounts: Range) -> tuple[int, int, int]:
     return amounts.low, amounts.likely, amounts.high
 
 
-def _pert(low: float, likely: float, high: float) -> _Amount:
-    """The usual reading of three estimates: the likely one weighs four times as much as the others."""
-    return _Amount(low, (low + 4 * likely + high) / 6, high, ((high - low) / 6) ** 2)
-
-
-def _along(parts: Sequence[_Amount], chain: _Chain) -> _Amount:
-    """The sum over the attempts that are made: each next one only when all before it failed."""
-    mean = square = 0.0
-    sum_of_means = sum_of_variances = 0.0
-    last = len(parts) - 1
-    for place, part in enumerate(parts):
-        sum_of_means += part.mean
-        sum_of_variances += part.variance
-        ends_here = chain.reached[place] * (1.0 if place == last else chain.passes[place])
-        mean += ends_here * sum_of_means
-        square += ends_here * (sum_of_means**2 + sum_of_variances)
-    high = sum(part.high for part in parts[: chain.nine_in_ten()])
-    return _Amount(parts[0].low, mean, max(high, mean), max(0.0, square - mean**2))
-
-
-def _total(amounts: Sequence[_Amount]) -> _Amount:
-    """The sum of independent amounts: within the sums of lows and highs, and as narrow as chance makes it."""
-    mean = sum(amount.mean for amount in amounts)
-    variance = sum(amount.variance for amount in amounts)
-    spread = _NINE_IN_TEN * sqrt(variance)
-    low = max(sum(amount.low for amount in amounts), mean - spread)
-    high = min(sum(amount.high for amount in amounts), mean + spread)
-    return _Amount(min(low, mean), mean, max(high, mean), variance)
-
-
-def _dollars(amount: _Amount) -> Dollars:
+def _dollars(amount: Amount) -> Dollars:
     return Dollars(low=Usd(ceil(amount.low)), likely=Usd(ceil(amount.mean)), high=Usd(ceil(amount.high)))
-
-
-def _range(amount: _Amount) -> Range:
-    low = round(amount.low)
-    likely = max(low, round(amount.mean))
-    return Range(low, likely, max(likely, round(amount.high)))
 
 
 def _sum_of(ranges: Sequence[Range]) -> Range:

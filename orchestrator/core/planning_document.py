@@ -20,6 +20,7 @@ from orchestrator.core.domain import (
     Question,
     Range,
     Subtask,
+    SuiteTime,
     Tag,
 )
 from orchestrator.core.graph import no_collections
@@ -32,8 +33,9 @@ from orchestrator.core.text import did_you_mean, one_line
 SCHEMA = "orchestrator.plan"
 VERSION = 1
 MAX_GOAL_CHARACTERS = 64 * 1024
+MAX_SUITE_SECONDS = 7 * 24 * 3600
 
-_KEYS = ("schema", "version", "goal", "made_from", "questions", "notes", "subtasks")
+_KEYS = ("schema", "version", "goal", "made_from", "suite", "questions", "notes", "subtasks")
 _PROVENANCE = tuple(field.name for field in fields(Provenance))
 # Above this a line per subtask: nobody edits such a file by hand.
 _SPREAD_SUBTASKS = 2_000
@@ -50,6 +52,7 @@ def plan_to_json(plan: Plan) -> str:
             for name in _PROVENANCE
             if (value := getattr(plan.made_from, name)) or name in ("planner", "commit")
         },
+        **({"suite": _plain(plan.suite)} if plan.suite is not None else {}),
         "questions": [_plain(question) for question in plan.questions],
         "notes": list(plan.notes),
     }
@@ -75,7 +78,7 @@ def _plain(value: Any) -> Any:
             return [value.low, value.likely, value.high]
         case Estimate():
             return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-        case Subtask() | Tag() | Check() | Evidence() | Question():
+        case Subtask() | Tag() | Check() | Evidence() | Question() | SuiteTime():
             return {
                 field.name: _plain(item)
                 for field in fields(value)
@@ -154,9 +157,15 @@ def plan_from_plain(
         notes = []
     questions = read_questions(data.get("questions", []), problems, limits)
     subtasks = _subtasks(data.get("subtasks"), problems, limits, commands)
+    suite = _suite(data.get("suite"), problems)
     problems.raise_any()
     return Plan(
-        goal=goal, subtasks=tuple(subtasks), made_from=made_from, questions=questions, notes=tuple(notes)
+        goal=goal,
+        subtasks=tuple(subtasks),
+        made_from=made_from,
+        questions=questions,
+        notes=tuple(notes),
+        suite=suite,
     )
 
 
@@ -190,6 +199,25 @@ def _provenance(value: Any, problems: Problems) -> Provenance:
         problems.add("plan", f"`made_from` has no {missing[0]!r}")
         return empty
     return Provenance(**value)
+
+
+def _suite(value: Any, problems: Problems) -> SuiteTime | None:
+    if value is None:
+        return None
+    if (
+        not isinstance(value, Mapping)
+        or set(value) != {"seconds", "basis"}
+        or not isinstance(value["basis"], str)
+        or isinstance(value["seconds"], bool)
+        or not isinstance(value["seconds"], int | float)
+        or not 0 <= value["seconds"] <= MAX_SUITE_SECONDS
+    ):
+        problems.add(
+            "plan",
+            f"`suite` holds `seconds`, from 0 to {MAX_SUITE_SECONDS}, and `basis`, a text, or is left out",
+        )
+        return None
+    return SuiteTime(seconds=float(value["seconds"]), basis=value["basis"])
 
 
 def _subtasks(

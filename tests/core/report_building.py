@@ -29,6 +29,7 @@ from orchestrator.core.domain import (
     Range,
     Subtask,
     SubtaskId,
+    SuiteTime,
     Tag,
     Verdict,
     VerdictKind,
@@ -212,7 +213,9 @@ def a_plan() -> Plan:
 
 
 def a_forecast(plan: Plan | None = None) -> Forecast:
-    return forecast(plan or a_plan(), table(), suite_seconds=12.0)
+    return forecast(
+        plan or a_plan(), table(), suite=SuiteTime(seconds=12.0, basis="measured before an earlier run here")
+    )
 
 
 def outcome(

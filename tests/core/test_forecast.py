@@ -25,10 +25,13 @@ from orchestrator.core.domain import (
     Policy,
     Range,
     SubtaskId,
+    SuiteTime,
 )
-from orchestrator.core.events import AttemptFinished, AttemptStarted, RunStarted
+from orchestrator.core.events import AttemptFinished, AttemptStarted, BaselineMeasured, RunStarted
 from orchestrator.core.forecast import Forecast, forecast
 from orchestrator.core.money import Price, Rates, Usage, Usd
+from orchestrator.core.planning import InvalidPlan, plan_from_json, plan_to_json
+from orchestrator.core.suite_time import assumed_suite, measured_suite
 from orchestrator.core.timeline import timeline
 from tests.core.planning_builders import draft, planned
 
@@ -53,7 +56,7 @@ def _deployment(alias: ModelAlias, price_in: str, price_out: str) -> Deployment:
 
 
 def cast(plan: Plan, **more: object) -> Forecast:
-    return forecast(plan, table(), **{"suite_seconds": 0.0, **more})  # type: ignore[arg-type]
+    return forecast(plan, table(), **{"suite": SuiteTime(seconds=0.0, basis="none"), **more})  # type: ignore[arg-type]
 
 
 def test_one_attempt_without_retries_costs_what_its_tokens_cost():
@@ -111,12 +114,50 @@ def test_the_range_of_the_whole_is_narrower_than_the_sum_of_the_parts():
     assert low < found.dollars.low.nano < found.dollars.likely.nano < found.dollars.high.nano < high
 
 
-def test_the_suite_is_in_the_seconds_once_an_attempt():
+def test_the_suite_is_in_the_seconds_of_every_attempt():
     plan = planned(draft("a"))
-    without = cast(plan, policy=Policy.TAGS, attempts_per_rung=1).subtasks[0].seconds
-    with_it = cast(plan, policy=Policy.TAGS, attempts_per_rung=1, suite_seconds=100.0).subtasks[0].seconds
-    assert with_it == Range(without.low + 100, without.likely + 100, without.high + 100)
-    assert any("not measured yet" in note for note in cast(plan, suite_seconds=None).notes)
+
+    def seconds(suite: SuiteTime | None) -> Range:
+        return cast(plan, policy=Policy.TAGS, attempts_per_rung=1, suite=suite).subtasks[0].seconds
+
+    without = seconds(SuiteTime(seconds=0.0, basis="none"))
+    long = seconds(SuiteTime(seconds=90.0, basis="measured"))
+    # Again when other work has landed meanwhile; weighted 1:4:1.
+    assert long == Range(without.low + 90, without.likely + 105, without.high + 180)
+    quick = seconds(SuiteTime(seconds=6.0, basis="measured"))
+    # A quick suite is run again for steadiness, its tests repeated where the runner can.
+    assert quick == Range(without.low + 6, without.likely + 22, without.high + 54)
+
+
+def test_the_forecast_names_what_its_suite_time_stands_on():
+    plan = planned(draft("a"))
+    assert any("is not known" in note for note in cast(plan, suite=None).notes)
+    told = replace(plan, suite=SuiteTime(seconds=8.5, basis="assumed until a run measures it: 3 to start"))
+    assert "the suite counts with 8.5 seconds a run (assumed until a run measures it: 3 to start)" in (
+        cast(told, suite=None).notes
+    )
+    assert cast(told, suite=None).seconds.likely > cast(plan, suite=None).seconds.likely
+    # What was measured counts more than what the plan was made with.
+    measured = cast(told, suite=measured_suite(70.04))
+    assert "the suite counts with 70 seconds a run (measured before an earlier run here)" in measured.notes
+
+
+def test_the_assumed_time_of_a_suite_follows_its_programs_and_its_size():
+    assert assumed_suite([], test_files=12).seconds == 0
+    python = assumed_suite(["python"], test_files=10)
+    assert python.seconds == 8
+    assert "10 test files" in python.basis
+    assert assumed_suite(["cargo"], test_files=10).seconds > python.seconds
+    assert assumed_suite(["npm", "python"], test_files=10).seconds == 11
+
+
+def test_a_plan_keeps_the_time_of_its_suite_and_refuses_one_that_is_none():
+    plan = replace(planned(draft("a")), suite=SuiteTime(seconds=8.5, basis="assumed"))
+    text = plan_to_json(plan)
+    assert plan_from_json(text) == plan
+    for faulty in ("-1", "true", '"8"', "1e300"):
+        with pytest.raises(InvalidPlan, match="`suite` holds `seconds`"):
+            plan_from_json(text.replace("8.5", faulty))
 
 
 def test_the_same_plan_gives_the_same_forecast():
@@ -181,6 +222,7 @@ def seen(count: int, passed: int, *, output: int = 800) -> list[Observation]:
         Observation(
             model=CHEAP, rule="cheap/bug-fixes", passed=number < passed, likely_input=1000, likely_output=400,
             likely_seconds=10, input_tokens=2000, output_tokens=output, seconds=20.0, bill=Usd.of("0.01"),
+            likely_passed=0.7,
         )
         for number in range(count)
     ]  # fmt: skip
@@ -201,12 +243,21 @@ def test_a_cell_counts_from_thirty_attempts_on():
     assert calibrated is not None
     assert estimated is not None
     assert calibrated.low == estimated.low * 2
+    assert better.subtasks[0].output_tokens.low == prior.subtasks[0].output_tokens.low * 2
+    assert better.subtasks[0].seconds.low == prior.subtasks[0].seconds.low * 2
     assert "1 cells from your own runs count instead" in better.priors
 
 
 def test_the_calibration_table_sets_predicted_beside_actual():
-    rows = calibration_rows(calibrate([*seen(40, 30)]))
-    assert rows[1] == ("cheap", "cheap/bug-fixes", "40", "75%", "400", "800", "10", "20", "$0.40", "yes")
+    def price(model: ModelAlias, input_tokens: int, output_tokens: int) -> Usd | None:
+        return Usd.of("0.002") if (model, input_tokens, output_tokens) == (CHEAP, 1000, 400) else None
+
+    heading, row = calibration_rows(calibrate([*seen(40, 30)]), price)
+    assert dict(zip(heading[:3], row[:3], strict=True)) == {
+        "model": "cheap", "rule": "cheap/bug-fixes", "attempts": "40",
+    }  # fmt: skip
+    assert heading[3:5] == ("pass predicted", "actual")
+    assert row[3:] == ("70%", "75%", "400", "800", "10", "20", "$0.0020", "$0.01", "yes")
     assert Calibration().in_use == 0
 
 
@@ -239,6 +290,15 @@ def test_observations_come_from_judged_attempts_of_real_models():
     assert [(item.passed, item.likely_output, item.output_tokens) for item in found] == [
         (False, 400, 20),
         (True, 400, 20),
+    ]
+    # The second attempt on the same model was less likely to pass.
+    assert [item.likely_passed for item in found] == [0.75, 0.45]
+    estimated = plan.subtasks[0].estimate.seconds.likely
+    assert [item.likely_seconds for item in found] == [estimated, estimated]
+    baseline = BaselineMeasured(passed=True, seconds=30.0)
+    assert [item.likely_seconds for item in observations([started, baseline, *events[1:]])] == [
+        estimated + 30,
+        estimated + 30,
     ]
 
     assert observations([replace(started, scripted="scripted"), *events[1:]]) == []
