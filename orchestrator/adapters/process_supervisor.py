@@ -42,14 +42,18 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
-    child, error = _start(argv, limits)
+    enclosure = _enclose(limits)
+    child, error = _start(argv, limits, enclosure)
     _forget_output()
+    _hurry(limits)
     if error:
+        _remove(enclosure)
         _tell(status, {"error": error})
         return 127
     _tell(status, {"pid": child})
     ended, reason = _watch(child, control, wake_read, limits)
     left = _sweep(child)
+    _remove(enclosure)
     if ended is None:
         ended = _reaped.get(child)
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -65,7 +69,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _start(argv: list[str], limits: Limits) -> tuple[int, str]:
+def _start(argv: list[str], limits: Limits, enclosure: str) -> tuple[int, str]:
     """Fork and execute; return the process id, or why the command cannot run."""
     read, write = os.pipe()
     child = os.fork()
@@ -81,6 +85,8 @@ def _start(argv: list[str], limits: Limits) -> tuple[int, str]:
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             _limit(limits)
             _limit_processes(limits)
+            if enclosure:
+                _write(f"{enclosure}/cgroup.procs", "0")
             os.execvpe(argv[0], argv, os.environ)
         except BaseException as error:
             os.write(write, str(getattr(error, "strerror", None) or error).encode())
@@ -121,6 +127,86 @@ def _limit_processes(limits: Limits) -> None:
     value = running + 2 * limits["processes"]
     if hard == resource.RLIM_INFINITY or value <= hard:
         resource.setrlimit(resource.RLIMIT_NPROC, (value, hard))
+
+
+# The kernel counts threads: room for as many as an honest tree at its limit has.
+_THREADS_PER_PROCESS = 4
+_NAME = "orchestrator-"
+
+
+def _enclose(limits: Limits) -> str:
+    """For root, whom no limit of `_limit_processes` binds: a control group with a bound, below our own.
+
+    Return its directory; empty where there is none to be had (then only the watch ends a fork bomb).
+    """
+    if "processes" not in limits or not _LINUX or os.getuid() != 0:
+        return ""
+    for parent in _own_groups():
+        place = f"{parent}/{_NAME}{os.getpid()}"
+        try:
+            _clear_away(parent)
+            os.mkdir(place)  # noqa: PTH102
+        except OSError:
+            continue
+        try:
+            _write(f"{place}/pids.max", str(_THREADS_PER_PROCESS * limits["processes"]))
+        except OSError:
+            _remove(place)
+            continue
+        return place
+    return ""
+
+
+def _own_groups() -> list[str]:
+    """The control groups of this process in which processes can be counted; version 1, then version 2."""
+    found: list[str] = []
+    try:
+        with open("/proc/self/cgroup") as file:  # noqa: PTH123
+            lines = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return []
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if "pids" in controllers.split(","):
+            found.insert(0, f"/sys/fs/cgroup/pids{path}".rstrip("/"))
+        elif not controllers:
+            found.append(f"/sys/fs/cgroup{path}".rstrip("/"))
+    return found
+
+
+def _clear_away(parent: str) -> None:
+    """Remove the groups of supervisors that were killed; the kernel keeps those in which something still runs."""
+    for name in os.listdir(parent):  # noqa: PTH208
+        owner = name.removeprefix(_NAME)
+        if owner != name and owner.isdigit() and not os.path.exists(f"/proc/{owner}"):  # noqa: PTH110
+            _remove(f"{parent}/{name}")
+
+
+def _remove(place: str) -> None:
+    import time
+
+    for _ in range(50 if place else 0):
+        try:
+            os.rmdir(place)  # noqa: PTH106
+        except FileNotFoundError:
+            return
+        except OSError:
+            # Of what was killed the kernel may not have let go yet.
+            _reap()
+            time.sleep(0.002)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:  # noqa: PTH123
+        file.write(text)
+
+
+def _hurry(limits: Limits) -> None:
+    """Let the watch come to its turn while a fork bomb keeps every processor busy, where we may ask for that."""
+    if "processes" in limits and _LINUX:
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        except OSError:
+            return
 
 
 def _forget_output() -> None:

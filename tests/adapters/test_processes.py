@@ -195,3 +195,36 @@ def test_a_detached_process_outlives_its_starter_in_a_session_of_its_own(tmp_pat
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def _groups() -> tuple[str, list[str]]:
+    """Where this user could bound processes by a control group, and the groups of ours that are there."""
+    from orchestrator.adapters.process_supervisor import _own_groups
+
+    for place in _own_groups() if os.getuid() == 0 else []:
+        if (
+            os.access(f"{place}/cgroup.procs", os.W_OK)
+            and Path(place, "cgroup.subtree_control").exists() is False
+        ):
+            return place, sorted(path.name for path in Path(place).glob("orchestrator-*"))
+    pytest.skip("no control group for processes is to be had")
+
+
+def test_the_kernel_bounds_roots_processes_too_where_it_has_control_groups(tmp_path: Path):
+    place, before = _groups()
+    stale = Path(place, "orchestrator-4194304")
+    stale.mkdir()
+    # Threads: the kernel counts them with the processes, the watch does not, so it cannot come first.
+    code = (
+        "import threading\n"
+        "hold, started = threading.Event(), []\n"
+        "try:\n"
+        "    for _ in range(300):\n"
+        "        threading.Thread(target=hold.wait).start(); started.append(1)\n"
+        "except RuntimeError: pass\n"
+        "print(len(started)); hold.set()\n"
+    )
+    done = python(code, tmp_path, limits=ResourceLimits(processes=20))
+    assert done.exit_code == 0 and int(done.stdout) == 4 * 20 - 1
+    assert sorted(path.name for path in Path(place).glob("orchestrator-*")) == before
+    assert not stale.exists()
