@@ -180,8 +180,11 @@ class Planner:
         facts = brief.facts(size.fact_lines)
         current = plan_to_json(brief.current) if brief.current is not None else ""
         titles = {subtask.id: subtask.title for subtask in brief.current.subtasks} if brief.current else {}
-        # Nothing that is marked can end its own mark: it would have to hold its own digest.
-        mark = self.digest(brief.goal, brief.remark, facts, current, *(file.text for file in files))[:8]
+        # Nothing that is marked can end its own mark: it would have to hold its own digest. That of the survey knows
+        # nothing of the goal, so that another goal's prompt begins with the same text.
+        survey = self.digest(facts, *(text for file in files for text in (file.path, file.text)))
+        reasons = [text for failure in brief.failed for text in failure]
+        mark = self.digest(survey, brief.goal, brief.remark, current, *reasons)[:8]
         system = self.render(
             "plan-system.md.j2",
             instructions=brief.instructions.strip(),
@@ -191,6 +194,7 @@ class Planner:
         # The same for every goal first, then what changes with the commit, the goal last: prompt caches go by prefix.
         user = self.render(
             "plan-user.md.j2",
+            survey_mark=survey[:8],
             mark=mark,
             facts=facts,
             commands=brief.commands,
@@ -364,5 +368,4 @@ def _with_users_wishes(plan: Plan, brief: Brief) -> Plan:
 def _sent(tab: _Tab) -> str:
     if not tab.files:
         return f"planned by {tab.vendor} from the survey alone, no file was sent" if tab.vendor else ""
-    shown = ", ".join(tab.files[:20]) + (f" and {len(tab.files) - 20} more" if len(tab.files) > 20 else "")
-    return f"sent to {tab.vendor} for planning: {shown}"
+    return f"sent to {tab.vendor} for planning: {', '.join(tab.files)}"

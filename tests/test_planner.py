@@ -154,12 +154,23 @@ async def test_a_goal_becomes_a_plan_and_its_price_is_said_before_the_call():
 
 async def test_the_prompt_begins_with_what_stays_the_same_and_ends_with_the_goal():
     model = PlayedModel([reply_of(draft("a")), reply_of(draft("a"))])
-    desk = Desk(model)
+    desk = Desk(model, files=[ShownFile(path=f"src/{number}.py", text="x = 1") for number in range(30)])
     await desk.planner().plan(brief(goal="First goal"), cap=CAP)
     await desk.planner().plan(brief(goal="Second goal"), cap=CAP)
     one, other = model.requests
     assert one.messages[0] == other.messages[0]
-    assert "First goal" in one.messages[1].content.splitlines()[-2:][0]
+    first, second = one.messages[1].content, other.messages[1].content
+    assert "First goal" in first.splitlines()[-2]
+    # The survey and the files are the same bytes whatever the goal is.
+    beginning = first[: first.index("<goal-")]
+    assert second.startswith(beginning)
+    assert "src/29.py" in beginning
+
+
+async def test_every_file_that_was_sent_is_named_in_the_plan():
+    files = [ShownFile(path=f"src/{number}.py", text="x = 1") for number in range(30)]
+    made = await Desk(PlayedModel([reply_of(draft("a"))]), files=files).planner().plan(brief(), cap=CAP)
+    assert made.plan.notes[-1] == f"sent to vendor for planning: {', '.join(file.path for file in files)}"
 
 
 async def test_foreign_text_stands_verbatim_between_marks_it_cannot_close():
@@ -170,9 +181,12 @@ async def test_foreign_text_stands_verbatim_between_marks_it_cannot_close():
     await desk.planner().plan(brief(goal=f"Do it. {hostile}", facts=lambda lines: hostile), cap=CAP)
     text = desk.model.requests[0].messages[1].content
     assert text.count(hostile) == 3
-    (mark,) = {line[6:14] for line in text.splitlines() if line.startswith("<data-")}
-    assert mark not in hostile
-    assert text.count(f"</data-{mark}>") == 2
+    (survey,) = {line[6:14] for line in text.splitlines() if line.startswith("<data-")}
+    (goal,) = {line[6:14] for line in text.splitlines() if line.startswith("<goal-")}
+    assert survey not in hostile
+    assert goal not in hostile
+    assert text.count(f"</data-{survey}>") == 2
+    assert text.count(f"</goal-{goal}>") == 1
     assert "{{x}}" in text
 
 
