@@ -34,6 +34,7 @@ from orchestrator.core.standards import Standard, UnknownRule
 from orchestrator.core.text import one_line
 
 if TYPE_CHECKING:
+    from orchestrator.adapters.plan_files import PlanCacheFiles
     from orchestrator.wiring import Home, ModelAccess
 
 INFERRED = "inferred by a model"
@@ -65,38 +66,73 @@ class Enriched:
 
     plan: Plan
     bill: Usd = ZERO
+    calls: int = 0
     changed: int = 0
     left_out: tuple[str, ...] = ()
 
 
-async def enrich(
-    home: Home, access: ModelAccess, plan: Plan, *, cap: Usd, run: RunId | None, say: Callable[[str], None]
-) -> Enriched:
-    """Ask the cheap model about the plan's subtasks; its price is said first and bounded by `cap`.
+def lacking(plan: Plan) -> tuple[Subtask, ...]:
+    """The subtasks whose list says neither which files they may change nor how they are judged, or only one of it."""
+    return tuple(subtask for subtask in plan.subtasks if not subtask.checks or not subtask.touches)
 
-    Raises EnrichmentTooDear, and what a model raises.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """What is to be asked about a plan: calls by the key their answer is kept under, and answers that are kept already.
+
+    `most` is what the calls may cost together.
     """
-    from orchestrator.adapters.metering import MeteredModel
+
+    plan: Plan
+    requests: Mapping[str, ModelRequest]
+    answers: Mapping[str, Mapping[str, Any]]
+    tasks: int
+    most: Usd
+
+
+def questions(
+    home: Home,
+    access: ModelAccess,
+    plan: Plan,
+    *,
+    cap: Usd,
+    run: RunId | None,
+    budget: Usd | None = None,
+    fresh: bool = False,
+) -> Questions:
+    """Return what the cheap model is to be asked about the plan's subtasks; nothing is called yet.
+
+    `budget` caps the run that the pass is part of. What was answered before is taken from the cache unless `fresh`.
+    Raises EnrichmentTooDear when it may cost more than `cap`.
+    """
+    from orchestrator.adapters.state import digest
     from orchestrator.adapters.tokens import input_token_bound
 
     alias = access.table.tier_models.get(CHEAP) or ModelAlias(CHEAP)
     paths = home.git.files_at(home.git.head())
-    waiting = [subtask for subtask in plan.subtasks if not subtask.checks or subtask.touches is None]
+    waiting = lacking(plan)
     # A cap binds what is added up under one name, so an import on its own has one too.
     name = run or RunId(f"import-{secrets.token_hex(6)}")
-    requests = [
-        ModelRequest(
+    cache = _cache(home, access)
+    answers = dict[str, Mapping[str, Any]]()
+    requests: dict[str, ModelRequest] = {}
+    most, asked = ZERO, 0
+    for start in range(0, len(waiting), _BATCH):
+        part = waiting[start : start + _BATCH]
+        messages = _messages(part, home.standard, paths)
+        key = digest("enrichment", alias, *(message.content for message in messages))
+        if cache is not None and not fresh and (kept := _answers(cache.get(key) or "")):
+            answers |= kept
+            continue
+        asked += len(part)
+        requests[key] = request = ModelRequest(
             model=alias,
-            messages=_messages(waiting[start : start + _BATCH], home.standard, paths),
-            max_output_tokens=_TOKENS_PER_TASK * len(waiting[start : start + _BATCH]) + 200,
+            messages=messages,
+            max_output_tokens=_TOKENS_PER_TASK * len(part) + 200,
             purpose="planning",
             run=name,
-            run_cap=cap,
+            run_cap=budget or cap,
         )
-        for start in range(0, len(waiting), _BATCH)
-    ]
-    most = ZERO
-    for request in requests:
         most += access.table.catalogue.worst_case(
             alias,
             input_tokens=input_token_bound(request.messages),
@@ -104,29 +140,53 @@ async def enrich(
         )
     if most > cap:
         raise EnrichmentTooDear(
-            f"asking about {len(waiting)} tasks may cost up to {most}, at most {cap} may be spent on it: "
-            f"raise --budget, or import fewer with --limit"
+            f"asking about {asked} tasks may cost up to {most}, at most {cap} may be spent on it: "
+            f"raise --budget, or take fewer with --limit"
         )
-    say(f"asking {alias} about {len(waiting)} tasks: at most {most}")
-    model = MeteredModel(
-        catalogue=access.table.catalogue,
-        ledger=home.store,
-        clock=home.clock,
-        environ=home.environ,
-        repository=home.git.id,
-        run_cap=cap,
-        repository_cap=home.settings.repository_cap,
-    )
-    bill, answers = ZERO, dict[str, Mapping[str, Any]]()
-    try:
-        for request in requests:
-            reply = await model.complete(request)
-            bill += reply.bill
-            answers |= _answers(reply.text)
-    finally:
-        await model.close()
-    enriched = apply(plan, answers, standard=home.standard, paths=frozenset(paths))
-    return replace(enriched, bill=bill)
+    return Questions(plan=plan, requests=requests, answers=answers, tasks=asked, most=most)
+
+
+async def ask(
+    home: Home, access: ModelAccess, questions: Questions, *, say: Callable[[str], None]
+) -> Enriched:
+    """Ask, the price said first, and return the plan with what of the answers holds. Raises what a model raises."""
+    from orchestrator.adapters.metering import MeteredModel
+
+    cache = _cache(home, access)
+    answers, bill = dict(questions.answers), ZERO
+    first = next(iter(questions.requests.values()), None)
+    if first is not None:
+        say(f"asking {first.model} about {questions.tasks} tasks: at most {questions.most}")
+        model = MeteredModel(
+            catalogue=access.table.catalogue,
+            ledger=home.store,
+            clock=home.clock,
+            environ=home.environ,
+            repository=home.git.id,
+            run_cap=first.run_cap,
+            repository_cap=home.settings.repository_cap,
+        )
+        try:
+            for key, request in questions.requests.items():
+                reply = await model.complete(request)
+                bill += reply.bill
+                found = _answers(reply.text)
+                answers |= found
+                if cache is not None and found:
+                    cache.put(key, reply.text)
+        finally:
+            await model.close()
+    paths = frozenset(home.git.files_at(home.git.head()))
+    enriched = apply(questions.plan, answers, standard=home.standard, paths=paths)
+    return replace(enriched, bill=bill, calls=len(questions.requests))
+
+
+def _cache(home: Home, access: ModelAccess) -> PlanCacheFiles | None:
+    from orchestrator.adapters.plan_files import PlanCacheFiles
+    from orchestrator.adapters.state import cache_directory
+
+    # What a script says is no answer to keep.
+    return None if access.scripted else PlanCacheFiles(cache_directory(home.environ))
 
 
 def _messages(tasks: Sequence[Subtask], standard: Standard, paths: Sequence[str]) -> tuple[Message, ...]:

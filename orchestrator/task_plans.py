@@ -86,15 +86,20 @@ def draw_tasks(
     budget: Usd | None = None,
     run: RunId | None = None,
     learn: bool = False,
+    offline: bool = False,
+    fresh: bool = False,
 ) -> Drawn:
-    """Return the priced plan of a task file's open tasks. `learn` prices it by the user's own runs too."""
+    """Return the priced plan of a task file's open tasks. `learn` prices it by the user's own runs too.
+
+    Nobody is asked here; `offline` and `fresh` are the user's wish for whoever asks a model afterwards.
+    """
     tasks = read_task_file(path, format=format, tag=tag)
     plan = plan_of(home, tasks, path, limit=limit)
     past = past_of(home) if learn else Past()
     return Drawn(
         plan=plan,
         forecast=priced(home, plan, home.settings.table, past),
-        wish=Wish(goal=plan.goal, budget=budget, run=run, limit=limit),
+        wish=Wish(goal=plan.goal, budget=budget, run=run, limit=limit, offline=offline, fresh=fresh),
         past=past,
     )
 

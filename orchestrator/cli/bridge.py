@@ -67,18 +67,20 @@ def _enriched(home: Home, plan: Plan, budget: str | None) -> Plan:
 
     from orchestrator.cli.amounts import dollars
     from orchestrator.cli.approval import say
-    from orchestrator.enrichment import enrich
+    from orchestrator.enrichment import ask, questions
     from orchestrator.session import new_run_id
     from orchestrator.wiring import ModelAccess
 
     settings = home.settings
     cap = dollars(budget, "--budget") or settings.budget.max_budget.scaled(settings.planning_share)
     with ModelAccess.open(home) as access:
-        done = asyncio.run(enrich(home, access, plan, cap=cap, run=new_run_id(home.clock), say=say))
+        asked = questions(home, access, plan, cap=cap, run=new_run_id(home.clock))
+        done = asyncio.run(ask(home, access, asked, say=say))
     for what in done.left_out[:20]:
         say(f"left out: {what}")
     say(
-        f"inferred something for {done.changed} tasks, for {done.bill.rounded()}; `orchestrator plan edit` changes it"
+        f"inferred something for {done.changed} tasks, for {done.bill.rounded()}; each says what in its notes in the "
+        "plan, where it can be changed"
     )
     return done.plan
 

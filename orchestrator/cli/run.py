@@ -103,6 +103,7 @@ def run(
         answers=tuple(answer or ()),
         offline=offline,
         tag=tag,
+        next_tasks=limit if only is None else None,
         before_paying=lambda: _look_first(home, given),
     )
     approved = approve(home, drawn, ask=not yes and not as_json and on_terminal())

@@ -109,7 +109,10 @@ async def test_paths_outside_the_roots_bad_budgets_and_wrong_types_are_refused(
 
 
 async def test_a_cancelled_call_cancels_its_run(project: Project):
-    project.script.write_text("rules:\n  - text: later\n    latency_seconds: 60\n")
+    project.script.write_text(
+        "rules:\n  - when: {contains: You complete a task list}\n    text: '{}'\n"
+        "  - text: later\n    latency_seconds: 60\n"
+    )
     async with client_of(project, project.root) as client:
 
         async def call() -> None:

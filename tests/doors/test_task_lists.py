@@ -97,6 +97,27 @@ def test_enriching_infers_files_checks_and_splits_for_a_price_and_leaves_nonsens
     assert "may cost up to" in refused and not (project.root / "b.json").exists()
 
 
+def test_planning_a_list_asks_once_within_its_share_and_without_a_model_the_survey_matches_tests(
+    project: Project,
+):
+    answer = {"subtasks": [{"id": "2-1", "touches": ["bye.py", "test_bye.py"]}]}
+    project.script.write_text(json.dumps({"rules": [{"text": json.dumps(answer)}]}))
+    project.tasks.write_text(TASKS.replace("Do what no model can do", "Greet louder in `greet.py`"))
+    said = project.run("plan", NAME, "--out", "plan.json")
+    assert "asking cheap about 2 tasks: at most $0." in said
+    assert "touches inferred by a model: 2-1 (" in said and "planning cost $" in said
+    subtasks = {
+        entry["id"]: entry for entry in json.loads((project.root / "plan.json").read_text())["subtasks"]
+    }
+    assert subtasks["2-1"]["touches"] == ["bye.py", "test_bye.py"]
+    # The one whose files the text names needed no model: its tests are known from what they import.
+    assert subtasks["3-1"]["checks"] == [{"kind": "tests", "targets": ["test_greet.py"]}]
+    offline = project.run("plan", NAME, "--offline")
+    assert "asking" not in offline and "checks matched by the survey: 3-1" in offline
+    dear = project.run("plan", NAME, "--budget", "0.000001")
+    assert "no model was asked: asking about 2 tasks may cost up to" in dear
+
+
 KIT = """# Tasks: greetings
 
 ## Phase 1: Setup
