@@ -2,7 +2,8 @@
 
 Copies examples/stockroom to a scratch git repository and runs the real command line on it. The models are
 scripted (examples/stockroom-script): their replies are played from files over HTTP on loopback, through the same
-path a real model takes; prices are the real ones. Everything else is real: git, checks, sandbox, ledger.
+path a real model takes; prices are the real ones. Everything else is real: git, checks, sandbox, ledger. Where no
+sandbox works the checks run without one, and the screen says so.
 """
 
 from __future__ import annotations
@@ -57,6 +58,21 @@ def command(arguments: list[str], folder: Path, environ: dict[str, str], *, expe
         raise SystemExit(f"the demo failed: exit code {code} instead of {expected}")
 
 
+def sandbox_options() -> list[str]:
+    """Nothing where a sandbox works; else the option to go without, said aloud. A run of yours would refuse."""
+    from orchestrator.adapters.sandbox import NoSandbox, Sandbox
+
+    try:
+        Sandbox.probe()
+    except NoSandbox as error:
+        print(f"UNSANDBOXED: {error}.")
+        print(
+            "The demo goes on without one, for its replies and its application come with it; `run` would refuse."
+        )
+        return ["--no-sandbox"]
+    return []
+
+
 def main() -> int:
     started = time.monotonic()
     scratch = Path(tempfile.mkdtemp(prefix="orchestrator-demo-"))
@@ -67,9 +83,13 @@ def main() -> int:
     print(f"A scratch copy of the example application lies in {repository}.")
     print("The models are SCRIPTED: replies from files, real prices, no key and no cost.")
 
+    sandbox = sandbox_options()
+
     step("1. A goal becomes a priced plan, and the plan is carried out under a cap of $0.50.")
     scripted = ["--scripted", str(SCRIPT)]
-    command(["orchestrator", "run", GOAL, "--budget", "0.50", "--yes", *scripted], repository, environ)
+    command(
+        ["orchestrator", "run", GOAL, "--budget", "0.50", "--yes", *sandbox, *scripted], repository, environ
+    )
 
     step("2. What it came to, as a page.")
     report = scratch / "report.html"
