@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.adapters.check_runner import Environment
 from orchestrator.adapters.executors.tool import ToolExecutor
 from orchestrator.adapters.sandbox import Sandbox
 from orchestrator.core.domain import AttemptId, ExecutorName, RunId
@@ -19,11 +20,13 @@ UNTIDY = "import os\nimport re\nx = {  'a':1 }\nif not 'a' in x:\n    print(f'no
 def use(tmp_path):
     """Run a tool in a worktree; return what it produced and the file afterwards."""
 
-    def go(tool, *, touches=("app.py",), commands=None, files=None):
+    def go(tool, *, touches=("app.py",), commands=None, files=None, prepared=None):
         root = (tmp_path / "wt").resolve()
         write(root, files or {"app.py": UNTIDY, "other.py": UNTIDY})
         settings = SimpleNamespace(commands=commands or {}, check_seconds=60.0)
-        executor = ToolExecutor(settings=settings, sandbox=Sandbox.probe(), environ=dict(os.environ))
+        executor = ToolExecutor(
+            settings=settings, sandbox=Sandbox.probe(), environ=dict(os.environ), prepared=prepared
+        )
         asked = subtask(touches=touches)
         object.__setattr__(asked, "executor", ExecutorName.TOOL)
         object.__setattr__(asked, "tool", tool)
@@ -58,6 +61,25 @@ def test_ruff_formats_and_the_projects_own_formatter_is_called_by_its_name(use):
         "project-format", commands={"format": ("python", "f.py")}, files={"f.py": script, "app.py": "x"}
     )
     assert (root / "app.py").read_text() == "formatted\n"
+
+
+def test_the_projects_formatter_is_the_one_its_set_up_installed(use, tmp_path):
+    tools = tmp_path / "environment" / "bin"
+    write(tools, {"tidy": "#!/bin/sh\nprintf '%s\\n' \"$STYLE\" > app.py\n"})
+    (tools / "tidy").chmod(0o755)
+    asked = []
+
+    def prepared(worktree):
+        asked.append(worktree)
+        return Environment(path=(str(tools),), readable=(str(tools),), variables={"STYLE": "its own"})
+
+    _, root = use("project-format", commands={"format": ("tidy",)}, prepared=prepared)
+    assert (root / "app.py").read_text() == "its own\n" and asked == [str(root)]
+    # Ours is the linter of a tool subtask: what the project installed under its name is not.
+    write(tools, {"ruff": "#!/bin/sh\nexit 1\n"})
+    (tools / "ruff").chmod(0o755)
+    _, root = use("ruff-format", prepared=prepared)
+    assert 'x = {"a": 1}' in (root / "app.py").read_text() and len(asked) == 1
 
 
 @pytest.mark.parametrize(
