@@ -30,7 +30,12 @@ MAX_INPUT_BYTES = 1_000_000
 INPUT_SECONDS = 3.0
 MAX_ANSWER_BYTES = 2_000
 
-_COMMAND = re.compile(r"\s*/(?:[\w-]+:)*(?:execute-tasks|execute_tasks)\b(?P<rest>[^\0]*)", re.IGNORECASE)
+# `/implement-tasks` and the others are what versions 2 of Agent OS call it.
+_COMMAND = re.compile(
+    r"\s*(?P<command>/(?:[\w-]+:)*(?:execute[-_]tasks|implement-tasks|orchestrate-tasks|implement-spec))"
+    r"(?![\w-])(?P<rest>[^\0]*)",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[\w./,@+-]{1,200}|\$\d+(?:\.\d+)?")
 _NUMBERS = re.compile(r"[A-Za-z]{0,2}-?\d+(?:\.\d+)*(?:,[A-Za-z]{0,2}-?\d+(?:\.\d+)*)*")
 _GO = ("go", "run", "--go", "--run", "--yes")
@@ -54,6 +59,7 @@ class Request:
     go: bool = False
     budget: Usd | None = None
     from_prompt: bool = False
+    command: str = "/execute-tasks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +112,7 @@ def read_request(data: bytes, directory: Path) -> Request | None:
     where = value.get("cwd")
     place = Path(where) if isinstance(where, str) and where and "\0" not in where else directory
     request = from_words(match["rest"].split(), place if place.is_dir() else directory)
-    return replace(request, from_prompt=True)
+    return replace(request, from_prompt=True, command=match["command"])
 
 
 def from_words(words: Sequence[str], directory: Path) -> Request:
@@ -276,7 +282,7 @@ def _plan_text(drawn: Drawn, name: str, only: Sequence[str], saved: Path, reques
     prices = price_of(drawn.forecast)
     total = drawn.forecast.dollars
     numbers = " ".join(
-        ["/execute-tasks go", *([request.spec] if request.spec else []), ",".join(request.only)]
+        [f"{request.command} go", *([request.spec] if request.spec else []), ",".join(request.only)]
     )
     head = f"Orchestrator plan for {name}: {len(only)} tasks. Nothing runs yet and nothing was spent."
     likely = (

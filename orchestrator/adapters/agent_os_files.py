@@ -9,6 +9,7 @@ import base64
 import contextlib
 import difflib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,9 @@ from orchestrator.core.domain import OrchestratorError
 
 BEGIN, END = b"<!-- orchestrator:begin -->", b"<!-- orchestrator:end -->"
 HOOK_COMMAND = "orchestrator hook execute-tasks"
+# What later versions of Agent OS call the work on a task list; version 3 has no such command.
+LATER_COMMANDS = ("implement-tasks", "orchestrate-tasks", "implement-spec")
+_FRONT = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*\r?\n.*?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _MOST = 4 * 1024 * 1024
 
 
@@ -73,20 +77,35 @@ Show this to the user as it is. Do not carry out any of these tasks yourself. Wh
 
 
 def layouts(root: Path) -> tuple[Path, ...]:
-    """The Agent OS folders that are there: `.agent-os` (version 1) and `agent-os` (2 and 3)."""
+    """The Agent OS folders that are there: `.agent-os` (version 1) and `agent-os` (2 and 3).
+
+    In a home folder `agent-os` is what versions 2 and 3 install projects from; no agent reads it.
+    """
     found = [root / name for name in (".agent-os", "agent-os")]
     return tuple(
         path
         for path in found
         if path.is_dir()
+        and not (path / "scripts" / "project-install.sh").exists()
         and any(
             (path / part).exists() for part in ("instructions", "standards", "specs", "product", "config.yml")
         )
     )
 
 
-def wanted(root: Path, *, agents: Sequence[str], hook: bool) -> list[Change]:
-    """Everything an install would change beneath `root`; empty when it is all there."""
+def opencode_folder(root: Path, *, user: bool, configuration: str | None = None) -> Path:
+    """Where OpenCode's files lie: in a project, or the user's own. `configuration` is $XDG_CONFIG_HOME."""
+    if not user:
+        return root / ".opencode"
+    place = Path(configuration or root / ".config") / "opencode"
+    return place if place.is_relative_to(root) else root / ".config" / "opencode"
+
+
+def wanted(root: Path, *, agents: Sequence[str], hook: bool, opencode: Path | None = None) -> list[Change]:
+    """Everything an install would change beneath `root`; empty when it is all there.
+
+    `opencode` is the folder of OpenCode, the project's own where none is named.
+    """
     changes = []
     for layout in layouts(root):
         changes.append(_new(layout / "standards" / "prompt-optimization.md", _packaged("standards")))
@@ -97,7 +116,13 @@ def wanted(root: Path, *, agents: Sequence[str], hook: bool) -> list[Change]:
         elif instructions is None:
             folder = own[0] if own[0].is_dir() else own[1]
             changes.append(_new(folder / "execute-tasks.md", _packaged("instructions")))
-    folders = {"claude": root / ".claude" / "commands", "opencode": root / ".opencode" / "command"}
+        for name in LATER_COMMANDS:
+            own_command = layout / "commands" / name / f"{name}.md"
+            changes += [_block(own_command)] if own_command.is_file() else []
+    folders = {
+        "claude": root / ".claude" / "commands",
+        "opencode": (opencode or opencode_folder(root, user=False)) / "command",
+    }
     for agent in agents:
         place = folders[agent] / "execute-tasks.md"
         text = _COMMAND.encode()
@@ -108,6 +133,9 @@ def wanted(root: Path, *, agents: Sequence[str], hook: bool) -> list[Change]:
                 if not line.startswith((b"argument-hint", b"allowed-"))
             )
         changes.append(_block(place) if place.exists() and _read(place) != text else _new(place, text))
+        for name in LATER_COMMANDS:
+            for other in (folders[agent] / "agent-os" / f"{name}.md", folders[agent] / f"{name}.md"):
+                changes += [_block(other)] if other.is_file() else []
     if hook:
         changes.append(_with_hook(root / ".claude" / "settings.json"))
     return [change for change in changes if change.before != change.after]
@@ -143,12 +171,12 @@ def _block(path: Path) -> Change:
     before = _read(path)
     if BEGIN in before:
         return Change(path=path, kind=Kind.BLOCK, before=before, after=before)
-    at = 0
-    if before.startswith(b"---\n") and (end := before.find(b"\n---\n", 3)) >= 0:
-        at = end + 5
-    return Change(
-        path=path, kind=Kind.BLOCK, before=before, after=before[:at] + _BLOCK.encode() + before[at:]
-    )
+    front = _FRONT.match(before)
+    head = front.group() if front is not None else b""
+    block = _BLOCK.encode()
+    if head and not head.endswith(b"\n"):
+        block = b"\n" + block
+    return Change(path=path, kind=Kind.BLOCK, before=before, after=head + block + before[len(head) :])
 
 
 def without_block(data: bytes) -> bytes:

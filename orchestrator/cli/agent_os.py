@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,11 +37,12 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes, make none.")] = False,
 ) -> None:
     """Put instructions, standard and slash commands in. A file of yours gets one marked block at most."""
-    from orchestrator.adapters.agent_os_files import Installed, layouts, wanted
+    from orchestrator.adapters.agent_os_files import Installed, layouts, opencode_folder, wanted
     from orchestrator.core.text import safe_text
 
     root, state = _places(user)
-    changes = wanted(root, agents=_agents(agent, root), hook=hook)
+    opencode = opencode_folder(root, user=user, configuration=os.environ.get("XDG_CONFIG_HOME"))
+    changes = wanted(root, agents=_agents(agent, root, opencode), hook=hook, opencode=opencode)
     if not layouts(root):
         typer.echo(f"no Agent OS in {root}: only the slash commands", err=True)
     if not changes:
@@ -102,12 +104,15 @@ def _places(user: bool) -> tuple[Path, Path]:
     return home.repository.resolve(), home.state
 
 
-def _agents(chosen: list[str] | None, root: Path) -> Sequence[str]:
+def _agents(chosen: list[str] | None, root: Path, opencode: Path) -> Sequence[str]:
     if chosen:
         for name in chosen:
             if name not in (*_AGENTS, "none"):
                 raise typer.BadParameter("claude, opencode or none", param_hint="--for")
         return [name for name in chosen if name != "none"]
-    marks = {"claude": (".claude", "CLAUDE.md"), "opencode": (".opencode", "opencode.json", "opencode.jsonc")}
-    found = [name for name in _AGENTS if any((root / mark).exists() for mark in marks[name])]
+    marks = {
+        "claude": (root / ".claude", root / "CLAUDE.md"),
+        "opencode": (opencode, root / "opencode.json", root / "opencode.jsonc"),
+    }
+    found = [name for name in _AGENTS if any(mark.exists() for mark in marks[name])]
     return found or _AGENTS

@@ -85,6 +85,71 @@ def test_install_and_uninstall_leave_the_project_as_it_was_to_the_byte(project: 
     assert "nothing is installed" in project.run("agent-os", "uninstall")
 
 
+def all_files(folder: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize("core", ["core", ""], ids=["core", "flat"])
+def test_the_home_folder_gets_what_a_project_gets_and_gives_it_back(
+    project: Project, tmp_path: Path, core: str
+):
+    home = tmp_path / "home"
+    own = home / ".agent-os" / "instructions" / core / "execute-tasks.md"
+    command = home / ".claude" / "commands" / "execute-tasks.md"
+    for path, text in ((own, b"Mine.\r\n"), (command, b"---\r\ndescription: x\r\n---\r\nFollow it\r\n")):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(text)
+    (home / ".config" / "opencode").mkdir(parents=True)
+    # What versions 2 and 3 install projects from is nothing that an agent reads.
+    (home / "agent-os" / "scripts").mkdir(parents=True)
+    (home / "agent-os" / "scripts" / "project-install.sh").touch()
+    (home / "agent-os" / "config.yml").touch()
+    before = all_files(home)
+    project.environ |= {"HOME": str(home)}
+    project.environ.pop("XDG_CONFIG_HOME", None)
+    project.run("agent-os", "install", "--user", "--hook")
+    assert own.read_bytes().startswith(b"<!-- orchestrator:begin") and own.read_bytes().endswith(b"Mine.\r\n")
+    assert command.read_bytes().startswith(b"---\r\ndescription: x\r\n---\r\n<!-- orchestrator:begin")
+    new = set(all_files(home)) - set(before)
+    assert {
+        ".agent-os/standards/prompt-optimization.md",
+        ".config/opencode/command/execute-tasks.md",
+        ".claude/settings.json",
+    } <= new
+    assert not any(name.startswith("agent-os/") for name in new)
+    assert project.git("status", "--porcelain", "--ignored") == ""
+    assert ".config/opencode" in project.run("agent-os", "status", "--user")
+    project.run("agent-os", "uninstall", "--user")
+    assert all_files(home) == before
+
+
+def test_the_commands_of_version_2_hand_their_tasks_over_too(project: Project):
+    project.git("mv", ".agent-os", "agent-os")
+    (project.root / "agent-os" / "config.yml").write_text("version: 2.1.1\n")
+    own = [
+        project.root / ".claude" / "commands" / "agent-os" / "implement-tasks.md",
+        project.root / "agent-os" / "commands" / "implement-tasks" / "implement-tasks.md",
+        project.root / "agent-os" / "commands" / "orchestrate-tasks" / "orchestrate-tasks.md",
+    ]
+    for path in own:
+        path.parent.mkdir(parents=True)
+        path.write_text("# Spec Implementation Process\n")
+    project.git("add", ".")
+    project.git("commit", "-q", "-m", "version 2")
+    project.run("agent-os", "install")
+    assert all("orchestrator hook execute-tasks --plan" in path.read_text() for path in own)
+    said = json.loads(
+        project.run("hook", "execute-tasks", stdin=prompt(project, "/agent-os:implement-tasks 2"))
+    )
+    assert "`/agent-os:implement-tasks go 2`" in said["hookSpecificOutput"]["additionalContext"]
+    assert project.run("hook", "execute-tasks", stdin=prompt(project, "/implement-tasks-later")) == ""
+    project.run("agent-os", "uninstall")
+    assert project.git("status", "--porcelain", "--ignored") == ""
+
+
 def test_uninstall_keeps_what_the_user_wrote_since(project: Project):
     own = project.root / ".agent-os" / "instructions" / "core" / "execute-tasks.md"
     own.parent.mkdir(parents=True)
