@@ -52,7 +52,7 @@ class Board:
         self.index = {subtask.id: place for place, subtask in enumerate(subtasks)}
         index = self.index
         needs = [
-            tuple(dict.fromkeys([index[other] for other in subtask.depends_on])) if subtask.depends_on else ()
+            tuple({index[other]: None for other in subtask.depends_on}) if subtask.depends_on else ()
             for subtask in subtasks
         ]
         self.wanted_by = dependents(needs)
@@ -74,13 +74,13 @@ class Board:
         self.count = [0] * len(Phase)
         self.seconds_left = 0
         self.nodes: list[Node] = []
-        for place, subtask in enumerate(subtasks):
+        for place, (subtask, rungs) in enumerate(zip(subtasks, escalation.all_rungs(subtasks), strict=True)):
             node = Node(
                 subtask=subtask,
                 place=place,
                 needs=needs[place],
                 wanted_by=self.wanted_by[place],
-                rungs=escalation.rungs(subtask),
+                rungs=rungs,
                 missing=len(needs[place]),
             )
             self.nodes.append(node)

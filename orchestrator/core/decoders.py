@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
 from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
@@ -136,6 +136,8 @@ def _union(kinds: tuple[Any, ...]) -> Decoder:
 
 def _tuple(kinds: tuple[Any, ...]) -> Decoder:
     if len(kinds) == 2 and kinds[1] is Ellipsis:
+        if _exact_type(kinds[0]) == (str, False):
+            return _words
         item = decoder(kinds[0])
 
         def decode_all(plain: Any) -> Any:
@@ -154,6 +156,12 @@ def _tuple(kinds: tuple[Any, ...]) -> Decoder:
     return decode_each
 
 
+def _words(plain: Any) -> Any:
+    if type(plain) is not list or not {*map(type, plain)} <= {str}:
+        raise Mismatch
+    return tuple(plain)
+
+
 def _mapping(key_kind: Any, item_kind: Any) -> Decoder:
     key, item = decoder(key_kind), decoder(item_kind)
 
@@ -168,49 +176,127 @@ def _mapping(key_kind: Any, item_kind: Any) -> Decoder:
 def _dataclass(kind: Any) -> Decoder:
     hints = get_type_hints(kind)
     names = frozenset(field.name for field in fields(kind) if field.init)
-    # A field that leads back to its own class is looked up when it is met.
-    found: dict[str, Decoder] = {}
+    # One function for every set of fields that is met: the encoder leaves out what holds its default.
+    makers: dict[tuple[str, ...], Decoder] = {}
 
     def decode(plain: Any) -> Any:
         if type(plain) is not dict:
             raise Mismatch
+        shape = tuple(plain)
         try:
-            return kind(**{name: found[name](value) for name, value in plain.items()})
+            return makers[shape](plain)
         except KeyError:
-            if found or not names.issuperset(plain):
+            if shape in makers or not names.issuperset(shape):
                 raise Mismatch from None
-            for name in names:
-                found[name] = decoder(hints[name])
-            return decode(plain)
+            # Made when it is met, so that a field may lead back to its own class.
+            made = _maker(kind, {name: hints[name] for name in shape})
+            if len(makers) < REMEMBERED:
+                makers[shape] = made
+            return decode_as(made, plain)
         except (TypeError, ValueError):
             # A field is missing, or its class refuses the value.
             raise Mismatch from None
 
-    return _remembered(decode) if names and all(_is_plain(hints[name]) for name in names) else decode
+    return decode
+
+
+def decode_as(made: Decoder, plain: Any) -> Any:
+    try:
+        return made(plain)
+    except (KeyError, TypeError, ValueError):
+        raise Mismatch from None
+
+
+def _maker(kind: Any, hints: Mapping[str, Any]) -> Decoder:
+    """Write the function that makes a `kind` of a dict with exactly these fields, in this order.
+
+    Written out as `dataclasses` does it: a loop over the fields takes twice as long, and a plan has a million.
+    """
+    given: dict[str, Any] = {"kind": kind, "Mismatch": Mismatch}
+    lines = ["def make(plain):"]
+    values = [f"v{place}" for place in range(len(hints))]
+    if values:
+        lines.append(f"    {', '.join(values)}, = plain.values()")
+    for value, hint in zip(values, hints.values(), strict=True):
+        exact, optional = _exact_type(hint)
+        if exact is not None:
+            unless = f"{value} is not None and " if optional else ""
+            lines.append(f"    if {unless}type({value}) is not {exact.__name__}: raise Mismatch")
+        else:
+            given[f"read_{value}"] = decoder(hint)
+            lines.append(f"    {value} = read_{value}({value})")
+    named = dict(zip(hints, values, strict=True))
+    plainly = bool(values) and all(_is_plain(hint) for hint in hints.values())
+    if plainly:
+        # A plan repeats the same ranges and tags thousands of times. Their types are known by now: 1 is not True.
+        given["known"] = {}
+        lines += [
+            f"    key = ({', '.join(values)},)",
+            "    made = known.get(key)",
+            "    if made is not None: return made",
+        ]
+    lines += [f"    {line}" for line in _built(kind, named, given)]
+    if plainly:
+        lines.append(f"    if len(known) < {REMEMBERED}: known[key] = made")
+    lines.append("    return made")
+    exec("\n".join(lines), given)
+    make: Decoder = given["make"]
+    return make
+
+
+def _built(kind: Any, named: Mapping[str, str], given: dict[str, Any]) -> list[str]:
+    """The lines that make a `kind` of these fields, called `made`.
+
+    A frozen dataclass is built by `object.__setattr__`, field by field: half of the time it takes to decode it. Where
+    its class checks nothing, a twin that is not frozen is filled, and then made one of the class.
+    """
+    wanted = fields(kind)
+    if (
+        not kind.__dataclass_params__.frozen
+        or hasattr(kind, "__post_init__")
+        or getattr(kind, "__slots__", None) != tuple(field.name for field in wanted)
+        or any(_unsaid(field) is MISSING for field in wanted if field.name not in named)
+    ):
+        return [f"made = kind({', '.join(f'{name}={value}' for name, value in named.items())})"]
+    given["twin"] = _twin(kind)
+    lines = ["made = twin()"]
+    for field in wanted:
+        if field.name not in named:
+            given[f"unsaid_{field.name}"] = _unsaid(field)
+        lines.append(f"made.{field.name} = {named.get(field.name, f'unsaid_{field.name}')}")
+    return [*lines, "made.__class__ = kind"]
+
+
+@cache
+def _twin(kind: Any) -> type:
+    return type(f"{kind.__name__}Twin", (), {"__slots__": kind.__slots__})
+
+
+def _unsaid(field: Field[Any]) -> Any:
+    """The value of a field nothing is said of; MISSING where it needs one, or must not be shared."""
+    if field.default_factory is MISSING:
+        return field.default if field.init else MISSING
+    value = field.default_factory()
+    made_by = getattr(type(value), "__dataclass_params__", None)
+    return value if field.init and made_by is not None and made_by.frozen else MISSING
+
+
+def _exact_type(hint: Any) -> tuple[type | None, bool]:
+    """The built-in type whose values are taken as they are, and whether None is taken, too."""
+    while isinstance(hint, NewType):
+        hint = hint.__supertype__
+    if hint in (str, int, bool):
+        return hint, False
+    if get_origin(hint) in (Union, types.UnionType):
+        kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+        if len(kinds) == 1 and len(get_args(hint)) == 2:
+            exact, optional = _exact_type(kinds[0])
+            return exact, exact is not None and not optional
+    return None, False
 
 
 def _is_plain(hint: Any) -> bool:
-    """Whether values of the type are numbers, words, or a few words."""
+    """Whether values of the type are numbers or words."""
     if isinstance(hint, NewType):
         return _is_plain(hint.__supertype__)
-    return hint in (int, str, tuple[str, ...]) or (isinstance(hint, type) and issubclass(hint, StrEnum))
-
-
-def _remembered(decode: Decoder) -> Decoder:
-    """For classes of plain numbers and words: a plan repeats the same ranges thousands of times."""
-    known: dict[tuple[Any, ...], Any] = {}
-
-    def recall(plain: Any) -> Any:
-        if type(plain) is not dict:
-            raise Mismatch
-        # The types belong to the key: 1, 1.0 and True are equal, and only one of them is a number of tokens.
-        key = (*plain.items(), *map(type, plain.values()))
-        try:
-            return known[key]
-        except (KeyError, TypeError):
-            value = decode(plain)
-            if len(known) < REMEMBERED:
-                known[key] = value
-            return value
-
-    return recall
+    return hint in (int, str) or (isinstance(hint, type) and issubclass(hint, StrEnum))

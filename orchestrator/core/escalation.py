@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -64,6 +64,18 @@ class Escalation:
         if first is None:
             return (ModelAlias(tier),)
         return (first,) if self.policy is Policy.TAGS else self.rungs_from(first, subtask)
+
+    def all_rungs(self, subtasks: Iterable[Subtask]) -> Iterator[Rungs]:
+        """`rungs` of each: the same for all of a tier that no entry names."""
+        known: dict[tuple[Tier, ExecutorName], Rungs] = {}
+        for subtask in subtasks:
+            kind = (subtask.tag.tier, subtask.executor)
+            rungs = None if subtask.id in self.entry else known.get(kind)
+            if rungs is None:
+                rungs = self.rungs(subtask)
+                if subtask.id not in self.entry:
+                    known[kind] = rungs
+            yield rungs
 
     def rungs_from(self, first: ModelAlias, subtask: Subtask) -> Rungs:
         """`first` and the rungs above it; above an alias that is not on the ladder are those above the tier's."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 from hypothesis import given
@@ -109,6 +110,16 @@ def test_a_large_plan_is_written_piece_by_piece_to_the_same_text():
         name, text = to_text(event)
         assert json.loads(text) == compact(event)
         assert from_record(name, json.loads(text)) == event
+
+
+def test_what_is_read_is_as_frozen_as_what_was_written():
+    event = from_record("AttemptFinished", {"attempt": "parse#1", "outcome": {"ended": "passed"}})
+    assert event == AttemptFinished(
+        attempt=AttemptId(SubtaskId("parse"), 1), outcome=Outcome(ended=Ended.PASSED)
+    )
+    assert hash(event) == hash(replace(event))
+    with pytest.raises(FrozenInstanceError):
+        event.at = "later"
 
 
 def test_fields_at_their_default_take_no_room():
