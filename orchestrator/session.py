@@ -11,6 +11,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from orchestrator import __version__
 from orchestrator.adapters.checks import ProjectChecker
@@ -52,6 +53,7 @@ from orchestrator.core.events import (
     RunStarted,
     SelectionChanged,
 )
+from orchestrator.core.graph import no_collections
 from orchestrator.core.money import ZERO, Usd
 from orchestrator.core.planning import plan_digest
 from orchestrator.core.ports import Assignment
@@ -117,10 +119,8 @@ async def _clear_never_begun(home: Home) -> None:
     from orchestrator.adapters.background import in_background
     from orchestrator.adapters.pruning import clear_never_begun
 
-    def begun(run: RunId) -> bool:
-        return any(True for _ in home.store.events(run))
-
-    await in_background(lambda: clear_never_begun(home.git, state=home.state, begun=begun))
+    begun = frozenset(home.store.run_ids())
+    await in_background(lambda: clear_never_begun(home.git, state=home.state, begun=begun.__contains__))
 
 
 def _need_checks(baseline: BaselineMeasured) -> None:
@@ -192,10 +192,21 @@ def _look_ahead(plan: Plan, limits: Limits, clock: SystemClock) -> Lineup:
 
 
 def resume(
-    home: Home, run: RunId, *, budget: Usd | None, reason: str, watch: Watch, hang_up: HangUp = _stay
+    home: Home,
+    run: RunId,
+    *,
+    budget: Usd | None,
+    reason: str,
+    watch: Watch,
+    hang_up: HangUp = _stay,
+    journalled: Sequence[Event] = (),
 ) -> Ending:
-    """Go on with a run that stopped: what is finished is neither done nor paid again."""
-    events = list(home.store.events(run))
+    """Go on with a run that stopped: what is finished is neither done nor paid again.
+
+    `journalled` are the run's first events where the caller has read them already.
+    """
+    with no_collections():
+        events = [*journalled, *home.store.events(run, after=len(journalled))]
     if not events or not isinstance(events[0], RunStarted):
         raise OrchestratorError(f"no run {run}: `orchestrator runs` lists them")
     raised = [event.budget for event in events if isinstance(event, RunResumed) and event.budget]
@@ -280,7 +291,7 @@ async def _parts(
             return None
         return settings.smart_per_subtask
 
-    router = _Router(home=home, access=access, started=started, known=past_of(home).calibration)
+    router = _Router(home=home, access=access, started=started)
     outcomes = OutcomeFiles(home.state, run)
     dispatch = Dispatch.of(
         started, tier_models=access.table.tier_models, cost=router.expected, odds=router.odds
@@ -331,14 +342,13 @@ async def _parts(
         await model.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Router:
     """`core.routing` for the attempts of one run, with what the ledger has left."""
 
     home: Home
     access: ModelAccess
     started: RunStarted
-    known: Calibration
 
     async def route(self, subtask: Subtask, rung: ModelAlias, entry: bool) -> Route | Refusal:
         left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
@@ -355,6 +365,11 @@ class _Router:
             entry=entry,
         )
         return route(request, self.table, left=left, standard=self.home.standard)
+
+    @cached_property
+    def known(self) -> Calibration:
+        """The user's own runs, read when an escalation has to wait for money: most runs never ask."""
+        return past_of(self.home).calibration
 
     @property
     def table(self) -> RoutingTable:

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.adapters.books import Books, Held
 from orchestrator.adapters.calendar import rolling_days, zone
@@ -17,7 +17,7 @@ from orchestrator.adapters.room import Room
 from orchestrator.adapters.writer import Operation, Writer
 from orchestrator.core.catalogue import AlertAction, BudgetRules
 from orchestrator.core.domain import AttemptId, OrchestratorError, RunId
-from orchestrator.core.ledger import Entry, RaisedAlert, Status, Wait
+from orchestrator.core.ledger import Entry, RaisedAlert, Scope, Status, Totals, Wait, Window
 from orchestrator.core.money import Usage, Usd
 from orchestrator.core.ports import Clock, Flag, HoldRequest
 
@@ -140,6 +140,10 @@ class Store:
         """All events of the run, oldest first; those after the first `after` ones. Raises StoreDamaged."""
         return self._records.events(run, after=after)
 
+    def opening(self, run: RunId) -> Mapping[str, Any]:
+        """The plain data of the run's first event when it is a start, else nothing."""
+        return self._records.opening(run)
+
     def runs(self) -> tuple[RunSpan, ...]:
         """Every run in the journal, the youngest first."""
         return self._records.runs()
@@ -203,6 +207,12 @@ class Store:
     async def left(self, *, run: RunId | None = None, run_cap: Usd | None = None) -> Mapping[str, Usd]:
         """Dollars neither spent nor held per window: `day` (the budget window) always, `run` when it has a cap."""
         return self._records.left(self.rules, self._clock.epoch_seconds(), run=run, run_cap=run_cap)
+
+    def standing(self, run: RunId, run_cap: Usd | None = None) -> tuple[Totals, Mapping[str, Usd]]:
+        """What the run has spent and holds, and what `left` says; without a loop, from any thread."""
+        window = Window(scope=Scope.RUN, key=run, start=0, cap=run_cap, name="run")
+        now = self._clock.epoch_seconds()
+        return self._records.totals(window), self._records.left(self.rules, now, run=run, run_cap=run_cap)
 
     # --- looking and putting right --------------------------------------------------------------
 

@@ -14,7 +14,6 @@ from orchestrator.core.events import (
     Noted,
     RunEnded,
     RunPaused,
-    RunStarted,
     SkipRequested,
 )
 from orchestrator.core.text import did_you_mean, one_line
@@ -67,24 +66,25 @@ def known_runs(
     """Every run, or those of one checkout, the youngest first. `occupant` is who holds the repository's lock."""
     found = []
     for span in store.runs():
-        started = next(iter(store.events(span.run)), None)
-        if not isinstance(started, RunStarted) or repository not in (None, started.repository):
+        started = store.opening(span.run)
+        if not started or repository not in (None, started.get("repository")):
             continue
+        plan = started["plan"]
         standing, reason = _standing(store.events(span.run, after=max(0, span.events - _TAIL)))
         if standing.unfinished and occupant is not None and occupant.run == span.run:
             standing, reason = Standing.RUNNING, ""
         found.append(
             KnownRun(
                 run=span.run,
-                repository=started.repository,
-                goal=started.plan.goal,
-                branch=started.branch,
-                subtasks=len(started.plan.subtasks),
+                repository=started["repository"],
+                goal=plan["goal"],
+                branch=started["branch"],
+                subtasks=len(plan["subtasks"]),
                 standing=standing,
                 reason=reason,
                 started_at=span.first_at,
                 last_at=span.last_at,
-                scripted=started.scripted,
+                scripted=started.get("scripted", ""),
             )
         )
     return tuple(found)

@@ -11,7 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from orchestrator.cli.progress import AskFunds, lines
-from orchestrator.core.domain import RunState, State, SubtaskId
+from orchestrator.core.domain import OrchestratorError, State, SubtaskId
 from orchestrator.core.events import Event, Noted, RunEnded, RunPaused, RunStarted
 from orchestrator.core.progress import Progress, Row
 from orchestrator.core.text import one_line
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 REFRESH_PER_SECOND = 4
-# More rows than a screen shows are summed up; those in motion are always shown.
+# More rows than fit the screen are summed up, those in motion last of all, so that money and time are always seen.
 MOST_ROWS = 30
+LEAST_ROWS = 3
+MOST_REMARKS = 3
 
 _MARKS = {
     State.WAITING: ("·", "dim"),
@@ -37,8 +39,13 @@ _MARKS = {
 class LiveView:
     """Redraws itself a few times a second while it is open; the last picture stays on the screen."""
 
-    def __init__(self, funds: AskFunds | None = None, console: Console | None = None) -> None:
-        self.progress = Progress()
+    def __init__(
+        self,
+        progress: Progress | None = None,
+        funds: AskFunds | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self.progress = progress or Progress()
         self._funds = funds
         self._remarks: list[str] = []
         self._console = console or Console(stderr=True, highlight=False)
@@ -84,10 +91,12 @@ class LiveView:
         started = self.progress.started
         if started is None:
             return Text("preparing ...", style="dim")
-        parts: list[RenderableType] = [self._head(started), *self._trees()]
-        parts += [Text(remark, style="yellow") for remark in self._remarks[-5:]]
-        parts.append(self._foot())
-        return Group(*parts)
+        remarks = [_line(Text(remark, style="yellow")) for remark in self._remarks[-MOST_REMARKS:]]
+        foot = self._foot()
+        width, height = self._console.size
+        framing = 1 + len(remarks) + -(-foot.cell_len // width) + 1
+        most = min(MOST_ROWS, max(LEAST_ROWS, height - framing - 1))
+        return Group(_line(self._head(started)), *self._trees(most), *remarks, foot)
 
     def _head(self, started: RunStarted) -> Text:
         text = Text(f"run {started.run}", style="bold")
@@ -96,9 +105,9 @@ class LiveView:
             text.append(f"  {one_line(started.scripted, 60)}", style="bold magenta")
         return text
 
-    def _trees(self) -> list[Tree]:
+    def _trees(self, most: int) -> list[Tree]:
         rows = self.progress.rows()
-        shown, left_out = self._pick(rows)
+        shown, left_out = _pick(rows, most)
         branches: dict[SubtaskId, Tree] = {}
         roots: list[Tree] = []
         # A subtask may stand in the plan before the one it hangs under.
@@ -119,13 +128,6 @@ class LiveView:
             roots.append(Tree(Text(f"... and {left_out} more", style="dim")))
         return roots
 
-    def _pick(self, rows: list[Row]) -> tuple[set[SubtaskId], int]:
-        if len(rows) <= MOST_ROWS:
-            return {row.id for row in rows}, 0
-        urgency = {State.RUNNING: 0, State.FAILED: 1, State.BLOCKED: 3, State.WAITING: 2}
-        ordered = sorted(rows, key=lambda row: urgency.get(row.state, 4))
-        return {row.id for row in ordered[:MOST_ROWS]}, len(rows) - MOST_ROWS
-
     def _foot(self) -> Text:
         counts = self.progress.counts()
         text = Text()
@@ -141,14 +143,28 @@ class LiveView:
     def _money(self) -> str:
         if self._funds is None:
             return f"{self.progress.spent.rounded()} spent"
-        funds = self._funds()
+        try:
+            funds = self._funds()
+        except OrchestratorError:
+            # The run meets the same fault, and says so.
+            return f"{self.progress.spent.rounded()} spent"
         left = f", {funds.left.rounded()} left" if funds.left is not None else ""
         return f"{funds.spent.rounded()} spent, {funds.held.rounded()} held{left}"
 
-    @property
-    def running(self) -> bool:
-        dispatch = self.progress.dispatch
-        return dispatch is not None and dispatch.run_state is RunState.RUNNING
+
+def _pick(rows: list[Row], most: int) -> tuple[set[SubtaskId], int]:
+    """The subtasks that are shown: all, or first what runs, what failed and what waits; and how many are not."""
+    if len(rows) <= most:
+        return {row.id for row in rows}, 0
+    urgency = {State.RUNNING: 0, State.FAILED: 1, State.BLOCKED: 3, State.WAITING: 2}
+    ordered = sorted(rows, key=lambda row: urgency.get(row.state, 4))
+    return {row.id for row in ordered[: most - 1]}, len(rows) - most + 1
+
+
+def _line(text: Text) -> Text:
+    """Of what is too long for one line, the beginning."""
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 def _label(row: Row) -> Text:
@@ -161,7 +177,7 @@ def _label(row: Row) -> Text:
         text.append(f" {one_line(row.said, 90)}", style="dim")
     if row.also_after:
         text.append(f" (also after {one_line(', '.join(row.also_after), 60)})", style="dim")
-    return text
+    return _line(text)
 
 
 def duration(seconds: float) -> str:

@@ -15,9 +15,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
-from orchestrator.core.domain import Ended, RunState, State, SubtaskId
+from orchestrator.core.domain import Ended, RunId, RunState, State, SubtaskId
 from orchestrator.core.events import (
     AttemptFinished,
     AttemptStarted,
@@ -43,6 +43,9 @@ from orchestrator.core.progress import Progress
 from orchestrator.core.serial import encode
 from orchestrator.core.text import one_line, safe_text, short_lists
 from orchestrator.core.words import counted
+
+if TYPE_CHECKING:
+    from orchestrator.wiring import Home
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +76,8 @@ class View(Protocol):
 class PlainView:
     """A line for each thing that happens."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self.progress = Progress()
+    def __init__(self, stream: TextIO, progress: Progress | None = None) -> None:
+        self.progress = progress or Progress()
         self._stream: TextIO | None = stream
 
     def __call__(self, event: Event) -> None:
@@ -119,8 +122,8 @@ class JsonView(PlainView):
 
 
 class SilentView:
-    def __init__(self) -> None:
-        self.progress = Progress()
+    def __init__(self, progress: Progress | None = None) -> None:
+        self.progress = progress or Progress()
 
     def __call__(self, event: Event) -> None:
         self.progress.take_in(event)
@@ -132,20 +135,39 @@ class SilentView:
         """There is nothing to end."""
 
 
+def funds_of(home: Home, progress: Progress) -> AskFunds:
+    """Ask the ledger what the run has spent and holds, and what is left of the tightest cap over it."""
+
+    def ask() -> Funds:
+        run = RunId(progress.started.run) if progress.started else RunId("")
+        totals, left = home.store.standing(run, progress.budget)
+        return Funds(
+            spent=totals.spent, held=totals.held + totals.ambiguous, left=min(left.values(), default=None)
+        )
+
+    return ask
+
+
 @contextmanager
-def open_view(*, as_json: bool = False, quiet: bool = False, funds: AskFunds | None = None) -> Iterator[View]:
-    """Give the view that fits where the output goes; it is put away when the block ends."""
+def open_view(
+    home: Home, *, as_json: bool = False, quiet: bool = False, progress: Progress | None = None
+) -> Iterator[View]:
+    """Give the view that fits where the output goes; it is put away when the block ends.
+
+    `progress` is how far the run is already.
+    """
+    progress = progress or Progress()
     if as_json:
-        yield JsonView(sys.stdout)
+        yield JsonView(sys.stdout, progress)
     elif quiet:
-        yield SilentView()
+        yield SilentView(progress)
     elif _is_live_terminal():
         from orchestrator.cli.live import LiveView
 
-        with LiveView(funds) as live:
+        with LiveView(progress, funds_of(home, progress)) as live:
             yield live
     else:
-        yield PlainView(sys.stderr)
+        yield PlainView(sys.stderr, progress)
 
 
 def _is_live_terminal() -> bool:

@@ -142,7 +142,7 @@ def carry_out(home: Home, plan: Plan, choices: Choices, *, as_json: bool = False
     from orchestrator.session import start
     from orchestrator.wiring import report_of
 
-    with open_view(as_json=as_json) as view:
+    with open_view(home, as_json=as_json) as view:
         run, ending = start(home, plan, choices, view, hang_up=view.detach)
     if not as_json:
         typer.echo(run_text(report_of(home, run)))

@@ -82,7 +82,7 @@ def _follow(home: Home, chosen: KnownRun, *, as_json: bool) -> None:
         holder = occupant(home.place, home.state)
         return holder is not None and holder.run == chosen.run
 
-    with open_view(as_json=as_json) as view:
+    with open_view(home, as_json=as_json) as view:
         follow(home.store, chosen.run, view, is_live=is_live)
 
 

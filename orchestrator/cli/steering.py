@@ -58,21 +58,36 @@ def resume(
     from orchestrator.cli.amounts import dollars
     from orchestrator.cli.progress import open_view
     from orchestrator.core.events import SelectionChanged
+    from orchestrator.core.graph import no_collections
+    from orchestrator.core.progress import Progress
     from orchestrator.wiring import open_home, report_of
 
     cap = dollars(budget, "--budget")
     home = open_home(config, scripted=scripted)
     chosen = _choose(home, run, unfinished=True)
-    dispatch, events = _replayed(home, chosen.run)
+    progress = Progress()
+    with no_collections():
+        # Read once: a large run has hundreds of thousands of events.
+        events = list(home.store.events(chosen.run))
+        for event in events:
+            progress.take_in(event)
     for line in _before_resuming(home, events):
         typer.echo(line, err=True)
-    if dispatch.selection_done:
+    if progress.dispatch is not None and progress.dispatch.selection_done:
         # All that was selected is done, so going on can only mean the rest.
-        _write(home, chosen.run, SelectionChanged(only=None, at=home.clock.now()))
-    with open_view(as_json=as_json) as view:
-        for event in home.store.events(chosen.run):
-            view.progress.take_in(event)
-        ending = session.resume(home, chosen.run, budget=cap, reason="", watch=view, hang_up=view.detach)
+        rest = SelectionChanged(only=None, at=home.clock.now())
+        _write(home, chosen.run, rest)
+        progress.take_in(rest)
+    with open_view(home, as_json=as_json, progress=progress) as view:
+        ending = session.resume(
+            home,
+            chosen.run,
+            budget=cap,
+            reason="",
+            watch=view,
+            hang_up=view.detach,
+            journalled=events,
+        )
     if not as_json:
         typer.echo(run_text(report_of(home, chosen.run)))
     raise typer.Exit(ending.exit_code)

@@ -43,6 +43,7 @@ class Progress:
         self.started: RunStarted | None = None
         self.dispatch: Dispatch | None = None
         self.spent = ZERO
+        self.budget: Usd | None = None
         self.ended: RunPaused | RunEnded | None = None
         self._bills: dict[SubtaskId, Usd] = {}
         self._commits: dict[SubtaskId, str | None] = {}
@@ -54,6 +55,7 @@ class Progress:
     def take_in(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self.started = event
+            self.budget = event.budget
             self.dispatch = Dispatch.of(event)
             self._hang()
             return
@@ -73,6 +75,7 @@ class Progress:
                 self.ended = event
             case RunResumed():
                 self.ended = None
+                self.budget = event.budget or self.budget
             case PlanReplaced():
                 self._hang()
 

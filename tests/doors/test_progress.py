@@ -137,9 +137,9 @@ def test_a_closed_pipe_is_told_once():
     view(MIDDLE[1])
 
 
-def picture(events: list[Event], funds: Funds | None = None) -> str:
-    console = Console(file=io.StringIO(), width=150, force_terminal=False)
-    view = LiveView((lambda: funds) if funds else None, console=console)
+def picture(events: list[Event], funds: Funds | None = None, size: tuple[int, int] = (150, 50)) -> str:
+    console = Console(file=io.StringIO(), width=size[0], height=size[1], force_terminal=False)
+    view = LiveView(funds=(lambda: funds) if funds else None, console=console)
     for event in events:
         view(event)
     with console.capture() as captured:
@@ -161,13 +161,20 @@ def test_the_live_view_shows_the_tree_with_states_reasons_money_and_time():
     assert "paused: parse: needs $0.40" in picture(MIDDLE + END)
 
 
-def test_a_large_plan_shows_what_moves_and_counts_the_rest():
+@pytest.mark.parametrize("size", [(150, 50), (80, 24)])
+def test_of_a_large_plan_what_moves_is_shown_and_the_rest_counted_on_one_screen(size: tuple[int, int]):
     large = plan(*[subtask(f"s{number}") for number in range(200)])
     from dataclasses import replace
 
-    text = picture([replace(STARTED, plan=large), started("s150#1"), SkipRequested(subtask=SubtaskId("s9"))])
-    assert "s150 [cheap] running" in text
-    assert "... and 170 more" in text
+    funds = Funds(spent=Usd.of("0.0031"), held=Usd.of("0.04"), left=Usd.of("0.4569"))
+    events = [replace(STARTED, plan=large), started("s150#1"), SkipRequested(subtask=SubtaskId("s9"))]
+    lines = picture(events, funds, size).splitlines()
+    assert any("s150 [cheap] running" in line for line in lines)
+    shown = sum("[cheap]" in line for line in lines)
+    assert f"... and {200 - shown} more" in lines
+    assert shown >= 15
+    assert len(lines) < size[1]
+    assert "$0.46 left" in " ".join(lines)
 
 
 def test_durations_read_like_speech():
