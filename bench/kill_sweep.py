@@ -392,8 +392,10 @@ def at_syscalls(scratch: Path, points: int | None) -> Iterator[Sweep]:
     tree = undisturbed(scratch / "clean-3", size)
     counts = {name: count_calls(scratch, name, size) for name in SYSCALLS}
     targets = [(name, number) for name, count in counts.items() for number in range(1, count + 1)]
-    if points is not None and points < len(targets):
-        targets = random.Random(1).sample(targets, points)
+    # Shuffled, so that a sweep cut short by the time has seen all kinds.
+    random.Random(1).shuffle(targets)
+    print(f"{len(targets)} system calls that write: {counts}", file=sys.stderr, flush=True)
+    targets = targets[:points]
     for name, number in targets:
         sweep = make(scratch / f"{name}-{number}", size)
         trace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={name}"]
@@ -478,6 +480,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--size", type=int, default=50, help="subtasks of the run that is killed at random")
     parser.add_argument("--quick", action="store_true", help="60 points and 20 kills")
+    parser.add_argument(
+        "--minutes", type=float, help="stop each of the two after so long, and say how far it came"
+    )
     parser.add_argument("--keep", action="store_true", help="keep what went wrong, and say where")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -496,18 +501,22 @@ def main() -> None:
         sources["at a write call, 3 subtasks"] = at_syscalls(scratch, points)
     else:
         print("no strace: only random moments")
-    print(f"{'killed':>34} {'runs':>6} {'kills':>6} {'refused once':>13} {'wrong':>6}")
+    print(f"{'killed':>44} {'runs':>6} {'kills':>6} {'refused once':>13} {'wrong':>6}")
     for name, sweeps in sources.items():
         runs = killed = again = 0
         bad: list[str] = []
+        began = time.monotonic()
         for sweep in sweeps:
             runs, killed, again = runs + 1, killed + sweep.kills, again + sweep.again
             bad += [f"{sweep.place.name}: {what}" for what in sweep.wrong]
             if not (sweep.wrong and options.keep):
                 shutil.rmtree(sweep.place)
+            if options.minutes is not None and time.monotonic() - began > 60 * options.minutes:
+                name += ", cut short"
+                break
         report[name] = {"runs": runs, "kills": killed, "again": again, "wrong": len(bad)}
         failed |= bool(bad)
-        print(f"{name:>34} {runs:6} {killed:6} {again:13} {len(bad):6}", flush=True)
+        print(f"{name:>44} {runs:6} {killed:6} {again:13} {len(bad):6}", flush=True)
         for what in bad[:20]:
             print(f"    {what}")
     if options.keep and failed:
