@@ -125,7 +125,8 @@ def _runner(words: list[str], script: str) -> Runner:
     tool = Path(last[0]).name
     if tool == "node" and "--test" in last:
         return Runner.NODE
-    if tool == "vitest" and (last[1:2] == ["run"] or "--run" in last):
+    # Plain `vitest` watches on a terminal only, and a check has none.
+    if tool == "vitest" and (last[1:2] in ([], ["run"]) or "--run" in last):
         return Runner.VITEST
     return {"jest": Runner.JEST, "mocha": Runner.MOCHA}.get(tool, Runner.OTHER)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from orchestrator.adapters.survey import SurveyFailed, survey
+from orchestrator.adapters.survey.languages import is_runnable_test, is_test, language_of
 from orchestrator.adapters.survey.measuring import measure
 from orchestrator.adapters.survey.snapshot import Snapshot
-from orchestrator.core.facts import CommandKind, FindingKind, SourceFile, Survey
+from orchestrator.adapters.survey.untested import untested
+from orchestrator.core.facts import CommandKind, FindingKind, Package, SourceFile, Survey
 from orchestrator.core.serial import decode, encode
 from tests.adapters.repositories import belongings, commit_all, git, make_repository, make_untidy, write
 
@@ -319,3 +322,56 @@ def test_a_test_that_requires_the_directory_tests_its_index(tmp_path: Path):
         },
     )
     assert [module.path for module in find(root, tmp_path).untested] == ["left.js"]
+
+
+def _untested(*modules: str, tests: dict[str, list[str]], packages: Sequence[str] = ()) -> dict[str, str]:
+    """The modules that want a test, each with its place; `tests` maps test files to the modules they import."""
+    files = [
+        SourceFile(path=path, language=language_of(path) or "", lines=20, size_bytes=400, test=is_test(path))
+        for path in (*modules, *tests)
+    ]
+    documents: dict[str, dict[str, object]] = {path: {"symbols": [("decide_it", 1)]} for path in modules}
+    for path, imports in tests.items():
+        documents[path] = {"words": ["it"], "imports": [(name, 1) for name in imports]}
+    found = [
+        Package(name=name, directory=name, ecosystem="node", path=f"{name}/package.json") for name in packages
+    ]
+    return {module.path: module.test_path for module in untested(files, documents, found)}
+
+
+@pytest.mark.parametrize("test", ["test.js", "tests.ts", "index-test.mjs", "test-index.js", "test/all.js"])
+def test_a_test_by_the_names_that_runners_collect_reaches_what_it_imports(test: str):
+    name = "../index.js" if "/" in test else "./index.js"
+    assert is_test(test)
+    assert is_runnable_test(test)
+    assert _untested("index.js", "other.js", tests={test: [name]}).keys() == {"other.js"}
+
+
+def test_declarations_benchmarks_and_files_of_one_system_want_no_test():
+    modules = (
+        "index.test-d.ts",
+        "benchmark.js",
+        "scripts-own/benchmarker.ts",
+        "bench_load.py",
+        "pkg/now_windows.go",
+        "pkg/poll_linux_arm64.go",
+        "pkg/hash_amd64.go",
+        "benchtop.py",
+        "pkg/now.go",
+    )
+    assert _untested(*modules, tests={}).keys() == {"benchtop.py", "pkg/now.go"}
+
+
+def test_a_new_test_lies_where_the_others_lie_by_their_modules():
+    beside = {"app/src/auth/tests/login.test.tsx": ["../login"]}
+    assert _untested("app/src/auth/login.tsx", "app/src/shop/list.tsx", tests=beside, packages=["app"]) == {
+        "app/src/shop/list.tsx": "app/src/shop/tests/list.test.tsx"
+    }
+    within = {"app/src/auth/__tests__/login.spec.ts": ["../login"]}
+    assert _untested("app/src/auth/login.ts", "app/src/shop/list.ts", tests=within, packages=["app"]) == {
+        "app/src/shop/list.ts": "app/src/shop/__tests__/list.spec.ts"
+    }
+    apart = {"app/test/login.test.ts": ["../src/auth/login"]}
+    assert _untested("app/src/auth/login.ts", "app/src/shop/list.ts", tests=apart, packages=["app"]) == {
+        "app/src/shop/list.ts": "app/test/list.test.ts"
+    }

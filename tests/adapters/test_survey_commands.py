@@ -162,9 +162,18 @@ def test_npm_pnpm_yarn_and_bun_scripts(lock: str, setup: str, run: str):
     }
 
 
+def test_without_a_lock_file_the_set_up_is_what_the_dependencies_ask_for():
+    manifest = {"name": "it", "scripts": {"test": "vitest"}, "devDependencies": {"vitest": "^3"}}
+    assert shown(commands({"package.json": json.dumps(manifest, indent=2)})) == {
+        "setup": "npm install @ package.json:6",
+        "test": "npm run test @ package.json:4",
+    }
+    assert "setup" not in commands({"package.json": package(test="node --test")})
+
+
 @pytest.mark.parametrize(
     "body",
-    ['echo "Error: no test specified" && exit 1', "vitest", "jest --watch", "", "exit 0"],
+    ['echo "Error: no test specified" && exit 1', "vitest --watch", "jest --watch", "", "exit 0"],
 )
 def test_a_script_that_tests_nothing_or_never_ends_is_no_test_command(body: str):
     assert "test" not in commands({"package.json": package(test=body)})
@@ -207,8 +216,9 @@ def test_nx_targets():
 def test_the_projects_own_compiler_is_named_only_where_it_is_installed():
     text = json.dumps({"name": "it", "devDependencies": {"typescript": "5", "eslint": "9"}}, indent=2)
     files = {"package.json": text, "tsconfig.json": "{}"}
-    assert shown(commands(files)) == {}
+    assert shown(commands(files)).keys() == {"setup"}
     assert shown(commands(files, installed=("tsc", "eslint"))) == {
+        "setup": "npm install @ package.json:3",
         "type": "npx --no-install tsc --noEmit -p . @ package.json:4",
         "lint": "npx --no-install eslint . @ package.json:5",
     }

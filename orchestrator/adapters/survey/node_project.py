@@ -41,8 +41,8 @@ _SCRIPTS: Mapping[CommandKind, tuple[str, ...]] = {
     CommandKind.FORMAT: ("format", "format:write", "prettier", "fmt"),
 }
 _NO_TEST = re.compile(r"no tests?( specified| yet)?|^\s*(echo|exit|true\b|:\s*$)", re.IGNORECASE)
-# Such a script does not end by itself.
-_WATCHES = re.compile(r"--watch(?!=false|All=false)|\bvitest\s*$|\bnodemon\b|^\s*(jest|vitest)\s+watch")
+# Such a script does not end by itself. Plain `vitest` does where there is no terminal.
+_WATCHES = re.compile(r"--watch(?!=false|All=false)|\bnodemon\b|^\s*(jest|vitest)\s+watch")
 
 
 def read(manifests: Manifests, project: Project, *, installed: frozenset[str]) -> None:
@@ -68,10 +68,23 @@ def read(manifests: Manifests, project: Project, *, installed: frozenset[str]) -
             project.commands.append(
                 Found(kind=CommandKind.SETUP, argv=argv, path=lock, line=1, package=directory, label=manager)
             )
+        elif lock is None and not directory and (line := _dependencies(text, document)):
+            argv = (manager, "install")
+            project.commands.append(
+                Found(kind=CommandKind.SETUP, argv=argv, path=path, line=line, package="", label=manager)
+            )
         project.commands += _scripts(manager, directory, path, text, document)
         project.commands += _compiler(manifests, directory, text, path, document, installed, project)
     if manifests.text("turbo.json") is not None or manifests.text("nx.json") is not None:
         _tasks(manifests, project)
+
+
+def _dependencies(text: str, document: Mapping[str, Any]) -> int:
+    """The line at which a package names what it needs; 0 when it needs nothing."""
+    for group in ("dependencies", "devDependencies"):
+        if isinstance(document.get(group), dict) and document[group]:
+            return line_of(text, rf'"{group}"\s*:')
+    return 0
 
 
 def _workspace(manifests: Manifests) -> list[str]:

@@ -132,14 +132,28 @@ class Places:
             suffix += "x"
         pattern = f"{{}}.{mark}.{suffix}"
         stem = folder.rpartition("/")[2] if stem == "index" and folder else stem
-        if "__tests__/" in near:
-            return self._free(_join(folder, "__tests__"), pattern, stem, folder)
-        if near and not re.search(r"(^|/)(tests?|spec)/", near):
+        if near and not re.search(r"(^|/)(tests?|specs?|__tests__)/", near):
             return self._free(folder, pattern, stem, folder)
+        if beside := self._beside(near, package):
+            return self._free(_join(folder, beside), pattern, stem, folder)
         home = near.rpartition("/")[0] if near else _join(package, "test")
         if near and not re.search(r"\.(test|spec)\.", near):
             pattern = "{}.test." + near.rpartition(".")[2]
         return self._free(home, pattern, stem, folder)
+
+    def _beside(self, near: str, package: str) -> str:
+        """The name of the directory for tests in that of the modules, where the test `near` lies in such a one."""
+        parts = near.split("/")
+        if len(parts) < 2 or not re.fullmatch(r"tests?|specs?|__tests__", parts[-2]):
+            return ""
+        parent = "/".join(parts[:-2])
+        subject = re.sub(r"[-_.](tests?|spec)$", "", _SUFFIX.sub("", parts[-1]))
+        ends = ("ts", "tsx", "js", "jsx", "mts", "mjs", "cts", "cjs", "vue", "svelte")
+        if parent == package or all(
+            _join(parent, f"{subject}.{end}") not in self._everything for end in ends
+        ):
+            return ""
+        return parts[-2]
 
     def _free(self, home: str, pattern: str, stem: str, folder: str) -> str | None:
         parent = folder.rpartition("/")[2]

@@ -22,9 +22,10 @@ from orchestrator.adapters.survey.store import SurveyStore
 from orchestrator.adapters.survey.untested import tests_of, untested
 from orchestrator.core.facts import FunctionSize, Package, Skipped, SourceFile, Survey, shares
 from orchestrator.core.serial import encode
+from orchestrator.core.words import counted
 
 # Raised whenever the same commit would give other facts.
-_RULES = "2"
+_RULES = "3"
 _MAX_FUNCTIONS = 2000
 _NOTABLE_COMPLEXITY = 5
 
@@ -194,7 +195,9 @@ def _failures(documents: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not failed:
         return []
     first = failed[0]
-    return [f"{len(failed)} files could not be measured, the first is {first['path']}: {first['failed']}"]
+    return [
+        f"{counted(len(failed), 'file')} could not be measured, the first is {first['path']}: {first['failed']}"
+    ]
 
 
 def _canonical(found: Survey) -> str:
