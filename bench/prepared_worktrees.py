@@ -78,7 +78,9 @@ async def look_at(source: str, place: Path, seconds: float) -> Row:
     workspaces = GitWorkspaces(
         repository, run=RunId("20260101-000000-be9c"), base=repository.head(), state=place / "state"
     )
-    settings = SimpleNamespace(commands={}, check_seconds=seconds, setup=(), network_in_setup=True)
+    settings = SimpleNamespace(
+        commands={}, check_seconds=seconds, setup=(), network_in_setup=True, deny_files=()
+    )
     checker = ProjectChecker(
         workspaces=workspaces, settings=settings, sandbox=Sandbox.probe(), clock=SystemClock(), environ=environ
     )  # fmt: skip

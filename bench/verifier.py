@@ -99,7 +99,9 @@ async def trial(place: Path, patches: list[Patch]) -> list[Judged]:
         repository, run=RunId("20260101-000000-be9c"), base=repository.head(), state=place / "state"
     )
     await workspaces.start()
-    settings = SimpleNamespace(commands={}, check_seconds=120.0, setup=(), network_in_setup=False)
+    settings = SimpleNamespace(
+        commands={}, check_seconds=120.0, setup=(), network_in_setup=False, deny_files=()
+    )
     checker = ProjectChecker(
         workspaces=workspaces, settings=settings, sandbox=Sandbox.probe(), clock=SystemClock(), environ=environ
     )  # fmt: skip

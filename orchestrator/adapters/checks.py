@@ -56,6 +56,7 @@ class ProjectChecker:
             cache=self.cache,
             commands=settings.setup,
             network=settings.network_in_setup,
+            denied=settings.deny_files,
         )
         self._environments: dict[str, Environment] = {}
         self._commands: ProjectCommands | None = None

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.adapters.beneath import Beneath, PathRefused
+from orchestrator.adapters.denied_files import DeniedFiles
 from orchestrator.adapters.survey.languages import CODE, is_test, language_of
 from orchestrator.core.domain import Deliverable, Subtask
 from orchestrator.core.globs import segments
@@ -27,26 +27,6 @@ SHOWN_NAMES = 200
 SMALLEST_PART = 1000
 MOST_PARTS = 4
 MOST_SEARCHED = 2000
-DENIED = (
-    ".env",
-    ".env.*",
-    "*.pem",
-    "*.key",
-    "*.p12",
-    "*.pfx",
-    "*.keystore",
-    "id_rsa*",
-    "id_ed25519*",
-    ".netrc",
-    ".npmrc",
-    ".pypirc",
-    ".git-credentials",
-    "*credentials*.json",
-    "*secret*.json",
-    "*secrets*.y*ml",
-    ".aws/**",
-    ".ssh/**",
-)
 
 
 class NotText(PathRefused):
@@ -78,15 +58,11 @@ class Context:
     def __init__(self, worktree: str, paths: Sequence[str], *, denied: Iterable[str] = ()) -> None:
         self.beneath = Beneath(worktree)
         self.paths = tuple(paths)
-        self.denied_globs = (*DENIED, *denied)
-
-    @cached_property
-    def _denied(self) -> pathspec.PathSpec[Any]:
-        return _spec(self.denied_globs)
+        self.denied = DeniedFiles(denied)
 
     def denies(self, path: str) -> bool:
         """Whether the file may never go to a model."""
-        return bool(self._denied.match_file(path))
+        return self.denied.match(path)
 
     def pack(self, subtask: Subtask, *, max_tokens: int) -> ContextPack:
         """Choose files by need until the budget is used. What is too large is cut to what matters, and says so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator.adapters.background import in_background
 from orchestrator.adapters.beneath import LARGEST_FILE, Beneath, PathRefused
 from orchestrator.adapters.check_runner import CheckRunner, Environment, Ran
+from orchestrator.adapters.denied_files import DeniedFiles, values_in
 from orchestrator.adapters.git import Repository
 from orchestrator.adapters.git_command import GitFailed
 from orchestrator.adapters.preparation_compiled import detect_cargo, detect_go
@@ -34,7 +35,7 @@ class Preparation:
     `commands` are configured set-up commands, which then are the only ones; `needs` are Python modules that the
     checks call, such as `pytest`; `changed` gives the files of a worktree that differ from its base. There is a
     network for what the commit `base` declares only: what a model has changed since is set up without one, for it
-    could send away whatever it finds.
+    could send away whatever it finds. `denied` are further globs of files whose values no output may hold.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Preparation:
         cache: Path,
         commands: Sequence[Sequence[str]] = (),
         network: bool = True,
+        denied: Iterable[str] = (),
     ) -> None:
         self.repository, self.base, self.environ, self.network = repository, base, environ, network
         self.changed = changed
@@ -55,6 +57,8 @@ class Preparation:
         self.built = Built(cache.resolve() / "environments")
         self.downloads = cache.resolve() / "downloads"
         self.runner = CheckRunner(sandbox=sandbox, environ=environ, seconds=SETUP_SECONDS)
+        self.denied = DeniedFiles(denied)
+        self._denied: list[str] | None = None
         self.needs: tuple[str, ...] = ()
         self._building = asyncio.Lock()
 
@@ -64,7 +68,7 @@ class Preparation:
         environment = await self._set_up_worktree(worktree, root)
         # After the set-up: it has a network, and what is copied may hold passwords.
         copied = await in_background(lambda: self._include(root))
-        return replace(environment, secrets=copied)
+        return replace(environment, secrets=copied | await in_background(lambda: self._denied_values(root)))
 
     async def _set_up_worktree(self, worktree: Worktree, root: Path) -> Environment:
         changed = await self._changed_set_up(worktree)
@@ -159,6 +163,20 @@ class Preparation:
                 )
         return None
 
+    # --- what may not be seen ---------------------------------------------------------------------
+
+    def _denied_values(self, root: Path) -> frozenset[str]:
+        """The values in the repository's own denied files: a check that prints them would tell a model."""
+        if self._denied is None:
+            self._denied = self.denied.with_secrets(self.repository.files_at(self.base))[:MOST_INCLUDED_FILES]
+        inside, values = Beneath(str(root)), set[str]()
+        for path in self._denied:
+            try:
+                values |= set(values_in(inside.read(path) or b""))
+            except PathRefused:
+                continue  # A link: what it leads to is denied by its own name, or not at all.
+        return frozenset(values)
+
     # --- ignored files ----------------------------------------------------------------------------
 
     def _include(self, root: Path) -> frozenset[str]:
@@ -203,18 +221,10 @@ class Preparation:
                         f"{INCLUDE_FILE} names more than {MOST_INCLUDED_BYTES} bytes: name fewer files"
                     )
                 target.write(path, data)
-                values |= set(_values(data))
+                values |= set(values_in(data))
             except PathRefused:
                 continue  # A link: what it leads to is not named.
         return frozenset(values)
-
-
-def _values(data: bytes) -> Iterator[str]:
-    """The values in a file of settings (`NAME=value`, `name: value`, JSON), long enough to be a secret."""
-    for match in re.finditer(
-        r"[\w-]+[\"']?\s*[=:]\s*[\"']?([^\s\"',;]{8,})", data.decode("utf-8", "replace")
-    ):
-        yield match.group(1)
 
 
 # Tools that know there is no network fail at once instead of trying again for a minute.

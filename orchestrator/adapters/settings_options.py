@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import NamedTuple, TypeVar
 
+from orchestrator.adapters.denied_files import DENIED
 from orchestrator.adapters.settings_fields import Fields
 from orchestrator.adapters.settings_routing import alias, known_alias, share
 from orchestrator.core.domain import CHEAP, SMART, ModelAlias, Policy
@@ -33,31 +34,6 @@ KEYS = (
     "hook_dispatch",
 )
 SANDBOXES = ("auto", "none")
-
-# Files with secrets by their names; `deny_files` adds to them.
-DENIED = (
-    ".env",
-    ".env.*",
-    "*.pem",
-    "*.key",
-    "*.p12",
-    "*.pfx",
-    "*.jks",
-    "*.keystore",
-    "id_rsa*",
-    "id_dsa*",
-    "id_ecdsa*",
-    "id_ed25519*",
-    ".netrc",
-    ".npmrc",
-    ".pypirc",
-    ".git-credentials",
-    "credentials.json",
-    "service-account*.json",
-    ".aws/**",
-    ".ssh/**",
-    ".gnupg/**",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,7 +86,7 @@ def make_shop(place: Path, files=SHOP, *, commands=None, seconds=60.0, setup=())
     )
     asyncio.run(workspaces.start())
     settings = SimpleNamespace(
-        commands=commands or {}, check_seconds=seconds, setup=setup, network_in_setup=False
+        commands=commands or {}, check_seconds=seconds, setup=setup, network_in_setup=False, deny_files=()
     )
     checker = ProjectChecker(
         workspaces=workspaces, settings=settings, sandbox=Sandbox.probe(), clock=SystemClock(), environ=environ

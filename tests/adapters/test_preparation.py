@@ -380,3 +380,21 @@ def test_values_of_included_files_are_taken_out_of_what_checks_print(tmp_path):
     runner = CheckRunner(sandbox=Sandbox.probe(), environ=dict(os.environ), seconds=60.0)
     ran = asyncio.run(runner.run(("python", "p.py"), worktree=worktree.path, environment=environment))
     assert "hunter2" not in ran.output and "me:pw" not in ran.output and "PORT=8080" in ran.output
+
+
+def test_values_of_the_repositorys_own_denied_files_are_taken_out_as_well(tmp_path):
+    settings = {
+        ".ENV.Production": "TOKEN=case-canary\n",
+        ".env": "STRIPE=sk_live_canary1\n",
+        ".env.example": "STRIPE=put-yours-here\n",
+    }
+    key = "-----BEGIN PRIVATE KEY-----\nMIIBVAIBADANBgkqhkiG9w0BAQ\n-----END PRIVATE KEY-----\n"
+    show = "import pathlib\nprint(*(p.read_text() for p in pathlib.Path('.').rglob('*') if p.is_file()))\n"
+    files = {**settings, "deploy/server.pem": key, "own.vault": "code: opensesame\n", "p.py": show}
+    made, worktree = prepared(tmp_path, files, denied=("*.vault",))
+    environment = asyncio.run(made.prepare(worktree))
+    runner = CheckRunner(sandbox=Sandbox.probe(), environ=dict(os.environ), seconds=60.0)
+    ran = asyncio.run(runner.run(("python", "p.py"), worktree=worktree.path, environment=environment))
+    assert ran.exit_code == 0 and "put-yours-here" in ran.output
+    for secret in ("sk_live_canary1", "case-canary", "MIIBVAIBADANBgkqhkiG9w0BAQ", "opensesame"):
+        assert secret not in ran.output
