@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo smoke lint test test-slow test-all check bench lock clean
+.PHONY: help setup setup-dev demo smoke lint test test-slow test-all check bench reference lock clean
 
 python := .venv/bin/python
 # Two workers pay from two cores on; their start costs about a second.
@@ -40,6 +40,9 @@ check: test ## what to run before a commit: the same as test
 
 bench: setup-dev ## what each claim in the documents measures here, with the quick settings
 	@set -e; for script in bench/*.py; do echo "== $$script"; $(python) "$$script" --quick; done
+
+reference: setup-dev ## docs/reference/commands.md from the commands
+	$(python) scripts/command_reference.py
 
 lock: ## resolve the newest dependencies into the locks
 	scripts/lock.sh

@@ -127,7 +127,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
     usage_error = cast(type[Exception], typer.BadParameter.__mro__[2])
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        command = _load(name)
+        command = load(name)
         outcome = command.main(args=arguments, prog_name=f"orchestrator {name}", standalone_mode=False)
         sys.stdout.flush()
         return outcome if isinstance(outcome, int) else 0
@@ -165,7 +165,7 @@ def _terminate(number: int, frame: object) -> None:
     raise _Terminated(143)
 
 
-def _load(name: str) -> Any:
+def load(name: str) -> Any:
     import importlib
 
     import typer
