@@ -59,6 +59,7 @@ from orchestrator.core.planning import plan_digest
 from orchestrator.core.ports import Assignment
 from orchestrator.core.routing import LEAST_TEXT_TOKENS, Request, edit_needs, route
 from orchestrator.core.schedule import Lineup, line_up
+from orchestrator.core.tests_first import ahead_of_code
 from orchestrator.execution import Execution, RunScope
 from orchestrator.plans import past_of
 from orchestrator.replanning import OPTION, Replanning
@@ -70,10 +71,15 @@ PROMPT_OVERHEAD_TOKENS = 1500
 LOOK_AHEAD_SECONDS = 0.25
 
 HangUp = Callable[[], None]
+Meet = Callable[[Dispatch], None]
 
 
 def _stay() -> None:
     """Nobody watches."""
+
+
+def _pass_by(dispatch: Dispatch) -> None:
+    """Nobody asks where the run stands."""
 
 
 class ChecksCannotRun(OrchestratorError):
@@ -200,10 +206,12 @@ def resume(
     watch: Watch,
     hang_up: HangUp = _stay,
     journalled: Sequence[Event] = (),
+    meet: Meet = _pass_by,
 ) -> Ending:
     """Go on with a run that stopped: what is finished is neither done nor paid again.
 
-    `journalled` are the run's first events where the caller has read them already.
+    `journalled` are the run's first events where the caller has read them already; `meet` is given the machine
+    that has taken in all of them, to look at.
     """
     with no_collections():
         events = [*journalled, *home.store.events(run, after=len(journalled))]
@@ -213,7 +221,7 @@ def resume(
     started = replace(events[0], budget=budget or (raised[-1] if raised else events[0].budget))
     opening = [RunResumed(budget=budget, reason=reason, at=home.clock.now())]
     with ModelAccess.open(home) as access:
-        return asyncio.run(_drive(home, access, started, events, opening, watch, hang_up))
+        return asyncio.run(_drive(home, access, started, events, opening, watch, hang_up, meet))
 
 
 async def _drive(
@@ -224,6 +232,7 @@ async def _drive(
     opening: Sequence[Event],
     watch: Watch,
     hang_up: HangUp,
+    meet: Meet = _pass_by,
 ) -> Ending:
     run = RunId(started.run)
     with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
@@ -240,13 +249,16 @@ async def _drive(
                 _need_checks(baseline)
             await workspaces.start()
             runner.replay(before)
+            meet(runner.dispatch)
             with _interruptible(runner, hang_up):
                 return await runner.run([*opening, *said])
 
 
 def checker_of(home: Home, workspaces: GitWorkspaces, started: RunStarted) -> ProjectChecker:
     """The checker of a run, in the sandbox it began with."""
-    return _checker(home, workspaces, sandboxed=started.sandbox != Kind.NONE)
+    checker = _checker(home, workspaces, sandboxed=started.sandbox != Kind.NONE)
+    checker.ahead = ahead_of_code(started.plan)
+    return checker
 
 
 def _checker(home: Home, workspaces: GitWorkspaces, *, sandboxed: bool) -> ProjectChecker:

@@ -253,7 +253,7 @@ def _next_step(subtask: SubtaskId, progress: Progress) -> str:
         return ""
     node = progress.dispatch.node(SubtaskId(subtask))
     match node.phase:
-        case Phase.READY | Phase.PENDING:
+        case Phase.READY | Phase.PENDING | Phase.STARTING:
             return f"next on {node.target or 'the tool'}"
         case Phase.HELD:
             return f"{node.target} when the first pass is through"

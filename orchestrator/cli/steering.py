@@ -65,7 +65,7 @@ def resume(
     cap = dollars(budget, "--budget")
     home = open_home(config, scripted=scripted)
     chosen = _choose(home, run, unfinished=True)
-    progress = Progress()
+    progress = Progress(replays=False)
     with no_collections():
         # Read once: a large run has hundreds of thousands of events.
         events = list(home.store.events(chosen.run))
@@ -73,7 +73,8 @@ def resume(
             progress.take_in(event)
     for line in _before_resuming(home, events):
         typer.echo(line, err=True)
-    if progress.dispatch is not None and progress.dispatch.selection_done:
+    selected = any(isinstance(event, SelectionChanged) for event in events)
+    if selected and _dispatch(home, events).selection_done:
         # All that was selected is done, so going on can only mean the rest.
         rest = SelectionChanged(only=None, at=home.clock.now())
         _write(home, chosen.run, rest)
@@ -87,6 +88,7 @@ def resume(
             watch=view,
             hang_up=view.detach,
             journalled=events,
+            meet=progress.look_at,
         )
     if not as_json:
         typer.echo(run_text(report_of(home, chosen.run)))
@@ -237,15 +239,22 @@ def _choose(home: Home, wanted: str | None, *, unfinished: bool) -> KnownRun:
 
 
 def _replayed(home: Home, run: RunId) -> tuple[Dispatch, list[Event]]:
+    from orchestrator.core.graph import no_collections
+
+    with no_collections():
+        events = list(home.store.events(run))
+        return _dispatch(home, events), events
+
+
+def _dispatch(home: Home, events: Sequence[Event]) -> Dispatch:
     from orchestrator.core.dispatch import Dispatch
     from orchestrator.core.events import RunStarted
 
-    events = list(home.store.events(run))
     started = events[0]
     assert isinstance(started, RunStarted)
     dispatch = Dispatch.of(started, tier_models=home.settings.table.tier_models)
     dispatch.replay(events[1:])
-    return dispatch, events
+    return dispatch
 
 
 def _named(dispatch: Dispatch, wanted: str) -> SubtaskId:

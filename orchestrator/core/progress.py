@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.core.dispatch import Dispatch
@@ -37,9 +38,13 @@ class Row:
 
 
 class Progress:
-    """Feed it every event of a run, oldest first; then ask."""
+    """Feed it every event of a run, oldest first; then ask.
 
-    def __init__(self) -> None:
+    It replays the run in a machine of its own, or looks at the one of whoever carries the run out: see `look_at`.
+    """
+
+    def __init__(self, *, replays: bool = True) -> None:
+        self._replays = replays
         self.started: RunStarted | None = None
         self.dispatch: Dispatch | None = None
         self.spent = ZERO
@@ -48,20 +53,26 @@ class Progress:
         self._bills: dict[SubtaskId, Usd] = {}
         self._commits: dict[SubtaskId, str | None] = {}
         self._running: dict[SubtaskId, tuple[AttemptId, str]] = {}
+        self._judged: list[tuple[SubtaskId, float]] = []
         self._expected_seconds = 0.0
         self._actual_seconds = 0.0
-        self._below: dict[SubtaskId, SubtaskId | None] = {}
+        self._below: dict[SubtaskId, SubtaskId | None] | None = None
+
+    def look_at(self, dispatch: Dispatch) -> None:
+        """Take the states from this machine, which has handled every event before it comes here."""
+        self.dispatch, self._replays, self._below = dispatch, False, None
 
     def take_in(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self.started = event
             self.budget = event.budget
-            self.dispatch = Dispatch.of(event)
-            self._hang()
+            if self._replays:
+                self.dispatch = Dispatch.of(event)
             return
-        if self.dispatch is None:
+        if self.started is None:
             return
-        self.dispatch.handle(event)
+        if self._replays and self.dispatch is not None:
+            self.dispatch.handle(event)
         match event:
             case AttemptStarted():
                 self._running[event.attempt.subtask] = (event.attempt, event.model or "a tool")
@@ -77,23 +88,20 @@ class Progress:
                 self.ended = None
                 self.budget = event.budget or self.budget
             case PlanReplaced():
-                self._hang()
+                self._below = None
 
     def _finished(self, event: AttemptFinished) -> None:
         subtask, outcome = event.attempt.subtask, event.outcome
         self._running.pop(subtask, None)
         self.spent += outcome.bill
         self._bills[subtask] = self._bills.get(subtask, ZERO) + outcome.bill
-        if self.dispatch is not None and outcome.ended in (Ended.PASSED, Ended.REJECTED):
-            self._expected_seconds += self.dispatch.subtask(subtask).estimate.seconds.likely
-            self._actual_seconds += outcome.seconds
+        if outcome.ended in (Ended.PASSED, Ended.REJECTED):
+            self._judged.append((subtask, outcome.seconds))
 
-    def _hang(self) -> None:
+    def _hang(self, nodes: Sequence[Node]) -> dict[SubtaskId, SubtaskId | None]:
         """Hang every subtask below the dependency that stands lowest in the tree, so that the tree shows the flow."""
-        assert self.dispatch is not None
         depth: dict[SubtaskId, int] = {}
-        self._below = {}
-        nodes = self.dispatch.board.nodes
+        below: dict[SubtaskId, SubtaskId | None] = {}
         stack = list(reversed(nodes))
         while stack:
             node = stack[-1]
@@ -103,8 +111,9 @@ class Progress:
                 continue
             stack.pop()
             parent = max((nodes[place].id for place in node.needs), key=depth.__getitem__, default=None)
-            self._below[node.id] = parent
+            below[node.id] = parent
             depth[node.id] = 0 if parent is None else depth[parent] + 1
+        return below
 
     # --- looking -------------------------------------------------------------------------------------
 
@@ -118,8 +127,10 @@ class Progress:
         return [self.row(node) for node in self.dispatch.board.nodes]
 
     def row(self, node: Node) -> Row:
-        below = self._below.get(node.id)
         assert self.dispatch is not None
+        if self._below is None:
+            self._below = self._hang(self.dispatch.board.nodes)
+        below = self._below.get(node.id)
         return Row(
             id=node.id,
             title=node.subtask.title,
@@ -155,6 +166,12 @@ class Progress:
         return self.dispatch.seconds_left * self._pace()
 
     def _pace(self) -> float:
+        """Actual by expected seconds of the attempts that were judged."""
+        judged, self._judged = self._judged, []
+        for subtask, seconds in judged:
+            if self.dispatch is not None and subtask in self.dispatch.board.index:
+                self._expected_seconds += self.dispatch.subtask(subtask).estimate.seconds.likely
+                self._actual_seconds += seconds
         if self._expected_seconds <= 0 or self._actual_seconds <= 0:
             return 1.0
         return self._actual_seconds / self._expected_seconds

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from orchestrator.cli.live import LiveView, duration
 from orchestrator.cli.progress import Funds, JsonView, PlainView, summary
+from orchestrator.core.dispatch import Dispatch
 from orchestrator.core.domain import Ended, Limits, Outcome, SubtaskId, WaitingFor
 from orchestrator.core.events import (
     AttemptStarted,
@@ -92,6 +93,23 @@ def test_plain_lines_say_what_happened_and_what_comes_next():
         "paused: parse: needs $0.40",
     ]
     assert summary(view.progress) == "3 waiting, 1 succeeded; $0.035 spent"
+
+
+def test_looking_at_the_machine_that_runs_says_the_same_as_replaying():
+    alone, beside = Progress(), Progress(replays=False)
+    machine = Dispatch.of(STARTED)
+    for event in MIDDLE:
+        alone.take_in(event)
+        beside.take_in(event)
+        machine.handle(event)
+    beside.look_at(machine)
+    for event in END:
+        alone.take_in(event)
+        machine.handle(event)
+        beside.take_in(event)
+    assert beside.rows() == alone.rows()
+    assert (beside.spent, beside.counts(), beside.ended) == (alone.spent, alone.counts(), alone.ended)
+    assert beside.budget == Usd.of("0.50")
 
 
 def test_foreign_text_cannot_act_on_the_terminal():
