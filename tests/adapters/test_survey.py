@@ -351,6 +351,7 @@ def test_declarations_benchmarks_and_files_of_one_system_want_no_test():
     modules = (
         "index.test-d.ts",
         "benchmark.js",
+        "src/button.stories.tsx",
         "scripts-own/benchmarker.ts",
         "bench_load.py",
         "pkg/now_windows.go",
@@ -360,6 +361,7 @@ def test_declarations_benchmarks_and_files_of_one_system_want_no_test():
         "pkg/now.go",
     )
     assert _untested(*modules, tests={}).keys() == {"benchtop.py", "pkg/now.go"}
+    assert not is_test("src/button.stories.tsx")
 
 
 def test_a_new_test_lies_where_the_others_lie_by_their_modules():

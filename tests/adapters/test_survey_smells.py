@@ -10,6 +10,7 @@ from orchestrator.adapters.survey import brace_smells, python_smells
 from orchestrator.adapters.survey.brace_source import ends_there, mask
 from orchestrator.adapters.survey.python_source import describe, imports, parse
 from orchestrator.adapters.survey.python_tree import Tree
+from orchestrator.adapters.survey.worker import measure
 from orchestrator.core.facts import Finding
 
 
@@ -271,3 +272,20 @@ def test_a_long_function_is_believed_only_where_its_end_is_found(
 ):
     masked = mask(source, language)
     assert ends_there(1, last, language, masked.code.split("\n"), masked) is there
+
+
+@pytest.mark.parametrize(
+    ("source", "symbols"),
+    [
+        ("export function Page() {\n  useEffect(() => {\n    go()\n  }, [])\n}\n", ["Page"]),
+        ("queueMicrotask(async function () {\n  go()\n})\n", []),
+        ("class Shop {\n  @Transform(({ value }) => value.trim())\n  name\n}\n", []),
+        ("class Shop {\n  load({ id }) {\n    return id\n  }\n}\n", ["load"]),
+        ("class Shop {\n  load(id: number) {\n    return id\n  }\n}\n", ["load"]),
+        ("export const load = async (id: number) => {\n  return id\n}\n", ["load"]),
+    ],
+)
+def test_a_callback_has_not_the_name_of_what_it_is_handed_to(source: str, symbols: list[str]):
+    found = measure("page.ts", source, "TypeScript", False)
+    assert [name for name, _ in found["symbols"]] == symbols
+    assert found["functions"]

@@ -25,7 +25,7 @@ from orchestrator.core.serial import encode
 from orchestrator.core.words import counted
 
 # Raised whenever the same commit would give other facts.
-_RULES = "3"
+_RULES = "4"
 _MAX_FUNCTIONS = 2000
 _NOTABLE_COMPLEXITY = 5
 

@@ -30,6 +30,8 @@ _BANNER = re.compile(r"\A\s*(/\*!|/\*\*?\s*\n?\s*\*?\s*@(license|preserve))")
 _COPIED_LINES = 400
 # What lizard takes for a class where it has lost its way.
 _ODD_PREFIX = re.compile(r"^[^\w(]+(::|\.)")
+# What follows the name of a function that is called with another one, and never that of one being defined.
+_HANDS_OVER = r"\s*(<[^<>]*>)?\(\s*(async\b|\(|function\b|[\w$]+\s*=>|[\"'`])"
 _NO_SYMBOLS = ("main", "init", "anonymous", "constructor")
 
 
@@ -123,7 +125,7 @@ def _measure(path: str, source: str, language: str, masked: Masked) -> list[Func
     return [
         FunctionSize(
             path=path,
-            name=_ODD_PREFIX.sub("", function.name),
+            name=_name(function.name, lines[function.start_line - 1], language),
             line=function.start_line,
             end_line=max(function.start_line, function.end_line),
             complexity=function.cyclomatic_complexity,
@@ -133,6 +135,14 @@ def _measure(path: str, source: str, language: str, masked: Masked) -> list[Func
         if _is_there(function.name, function.start_line, lines)
         and ends_there(function.start_line, function.end_line, language, lines, masked)
     ]
+
+
+def _name(name: str, line: str, language: str) -> str:
+    """The function's own name; a callback has none, but lizard gives it that of what it is handed to."""
+    last = re.split(r"::|\.", name)[-1].strip()
+    if language in ECMASCRIPT and re.search(rf"(?<![\w$]){re.escape(last)}{_HANDS_OVER}", line):
+        return "(anonymous)"
+    return _ODD_PREFIX.sub("", name)
 
 
 def _is_there(name: str, line: int, lines: list[str]) -> bool:
