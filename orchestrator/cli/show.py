@@ -19,8 +19,8 @@ def show(
     run: Annotated[
         str | None, typer.Argument(help="The run; this repository's newest when left out.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the report as a page.")] = None,
-    md: Annotated[Path | None, typer.Option(help="Write the report as Markdown.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page instead.")] = None,
+    md: Annotated[Path | None, typer.Option(help="Write the report as Markdown instead.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Watch the run until it ends, then show it.")
@@ -46,7 +46,7 @@ def show(
         from orchestrator.core.serial import encode
 
         typer.echo(json.dumps(encode(report), indent=2))
-    elif not as_json:
+    elif not as_json and (follow or (html is None and md is None)):
         from orchestrator.adapters.rendering_terminal import run_text
 
         typer.echo(run_text(report, width=_columns()))
