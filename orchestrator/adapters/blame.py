@@ -19,9 +19,19 @@ SHOWN_MESSAGES = 6
 
 
 async def blame(
-    evidence: Evidence, runs: AttemptRuns, changes: Changes, *, moved: tuple[str, ...] = ()
+    evidence: Evidence,
+    runs: AttemptRuns,
+    changes: Changes,
+    *,
+    moved: tuple[str, ...] = (),
+    owed: frozenset[str] = frozenset(),
+    ahead: bool = False,
 ) -> Evidence:
-    """Fill in what broke, is missing, is skipped, only sometimes passes, or was no better before."""
+    """Fill in what broke, is missing, is skipped, only sometimes passes, or was no better before.
+
+    `owed` are test files that were written for this change and must pass with it. `ahead`: new tests of a change of
+    tests alone may fail, because their code is still to be written.
+    """
     after, files, baseline = runs.statuses, runs.files, runs.baseline
     known = dict(baseline.statuses)
     if not runs.complete:
@@ -59,7 +69,10 @@ async def blame(
     )  # fmt: skip
     if not failing:
         return evidence
-    return await _sort_out(evidence, runs, tuple(failing[:MOST_BLAMED]), set(changes.tests))
+    evidence = await _sort_out(evidence, runs, tuple(failing[:MOST_BLAMED]), set(changes.tests) | owed)
+    if ahead and not changes.sources:
+        evidence = replace(evidence, new_failing=(), awaiting_code=evidence.new_failing)
+    return evidence
 
 
 async def _sort_out(

@@ -21,9 +21,10 @@ from orchestrator.adapters.static_checks import doubts, faults, tests_weakened
 from orchestrator.adapters.suites import Runner
 from orchestrator.adapters.verification import Verification
 from orchestrator.adapters.workspaces import GitWorkspaces
-from orchestrator.core.domain import Problem, Subtask, Verdict
+from orchestrator.core.domain import Problem, Subtask, SubtaskId, Verdict
 from orchestrator.core.events import BaselineMeasured
 from orchestrator.core.ports import Clock, Worktree
+from orchestrator.core.tests_first import Ahead
 from orchestrator.core.verdicts import Evidence, Purpose, judge, purpose_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 
 
 class ProjectChecker:
-    """Judges the attempts of one run; `workspaces.base` is the commit its baseline is taken at."""
+    """Judges the attempts of one run; `workspaces.base` is the commit its baseline is taken at.
+
+    `ahead` are the subtasks that write tests before their code, and those that write that code.
+    """
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class ProjectChecker:
         self._environments: dict[str, Environment] = {}
         self._commands: ProjectCommands | None = None
         self._baseline: Baseline | None = None
+        self.ahead: Mapping[SubtaskId, Ahead] = {}
         self._once = asyncio.Lock()
 
     # --- the baseline -----------------------------------------------------------------------------
@@ -197,6 +202,7 @@ class ProjectChecker:
             changes=changes,
             moved=moved,
             full=full,
+            ahead=self.ahead.get(subtask.id, Ahead()),
         )
         try:
             evidence = await verification.gather()

@@ -163,6 +163,11 @@ class Repository:
         entries = (entry for entry in listing.split(b"\0") if entry.startswith(b"160000 "))
         return tuple(os.fsdecode(entry.partition(b"\t")[2]) for entry in entries)
 
+    def changed_in(self, commit: str) -> tuple[str, ...]:
+        """The files that a commit changed from its parent."""
+        listing = self.git.output("diff-tree", "--no-commit-id", "--name-only", "-r", "-z", commit)
+        return tuple(os.fsdecode(path) for path in listing.split(b"\0") if path)
+
     def read_blob(self, commit: str, path: str) -> bytes | None:
         """The contents of a file in a commit, unfiltered; None when there is no such file."""
         listing = self.git.output("ls-tree", "-z", "--full-tree", commit, "--", path)

@@ -21,11 +21,15 @@ MUTANT_SECONDS = 60.0
 
 @dataclass(slots=True, kw_only=True)
 class Proving:
-    """Run after the suites have passed; every step costs runs of a few test files only."""
+    """Run after the suites have passed; every step costs runs of a few test files only.
+
+    `written` are test files that were written for this change before it.
+    """
 
     runs: AttemptRuns
     changes: Changes
     subtask: Subtask
+    written: frozenset[str] = frozenset()
 
     async def prove(self, evidence: Evidence) -> Evidence:
         after, files, baseline = self.runs.statuses, self.runs.files, self.runs.baseline
@@ -34,7 +38,7 @@ class Proving:
             for name in baseline.failing
             if after.get(name) is Status.PASSED and name not in baseline.flaky
         ]
-        own = set(self.changes.tests)
+        own = set(self.changes.tests) | self.written
         named = any(files.values())
         candidates = [
             name

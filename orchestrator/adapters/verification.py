@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from orchestrator.adapters.attempt_runs import AttemptRuns
+from orchestrator.adapters.background import in_background
 from orchestrator.adapters.beneath import Beneath, PathRefused
 from orchestrator.adapters.blame import blame, suite_results
 from orchestrator.adapters.changes import Changes
+from orchestrator.adapters.merging import landed
 from orchestrator.adapters.other_checks import OtherChecks
 from orchestrator.adapters.proving import Proving
 from orchestrator.adapters.suites import Selection, files_named
+from orchestrator.adapters.survey.languages import is_test
 from orchestrator.core.domain import CheckKind, Problem, Subtask
+from orchestrator.core.tests_first import Ahead
 from orchestrator.core.verdicts import Evidence, Purpose, Status
 
 # Below this a suite is run whole for every attempt, so that landing need not run it again.
@@ -30,6 +34,7 @@ class Verification:
     changes: Changes
     moved: tuple[str, ...] = ()
     full: bool = False
+    ahead: Ahead = field(default_factory=Ahead)
 
     async def gather(self) -> Evidence:
         try:
@@ -47,7 +52,15 @@ class Verification:
             tests_passed=sum(status is Status.PASSED for status in runs.statuses.values()),
             faults=self._targets_missing(),
         )
-        evidence = await blame(evidence, runs, self.changes, moved=self.moved)
+        written = await in_background(self._written_for_it)
+        evidence = await blame(
+            evidence,
+            runs,
+            self.changes,
+            moved=self.moved,
+            owed=frozenset() if self.ahead.may_fail else written,
+            ahead=self.ahead.may_fail and not self.ahead.of,
+        )
         others = OtherChecks(
             runner=runs.runner,
             commands=runs.commands,
@@ -64,8 +77,20 @@ class Verification:
             notes=(*evidence.notes, *others.notes),
         )
         if not _lost(evidence):
-            evidence = await Proving(runs=runs, changes=self.changes, subtask=self.subtask).prove(evidence)
+            proving = Proving(runs=runs, changes=self.changes, subtask=self.subtask, written=written)
+            evidence = await proving.prove(evidence)
         return evidence
+
+    def _written_for_it(self) -> frozenset[str]:
+        """Test files that earlier subtasks of this run wrote for the code of this one."""
+        if not self.ahead.of:
+            return frozenset()
+        repository, since = self.runs.workspaces.repository, self.runs.workspaces.base
+        found: set[str] = set()
+        for entry in landed(repository, since, self.runs.worktree.base):
+            if entry.subtask in self.ahead.of and not entry.undoes:
+                found.update(repository.changed_in(entry.commit))
+        return frozenset(path for path in found if is_test(path))
 
     def _named(self) -> list[str]:
         return [

@@ -80,7 +80,8 @@ class Evidence:
 
     `faults` reject by themselves: files that do not parse, weakened tests, a change of layout only. `proofs` are
     tests that failed without the change and pass with it, `mended` checks that say less than before;
-    `unstable` tests passed only sometimes with the change.
+    `awaiting_code` are new tests that fail until a later subtask writes their code; `unstable` tests passed only
+    sometimes with the change.
     `caveats` are said, and keep a verdict from being `proved`.
     """
 
@@ -97,6 +98,7 @@ class Evidence:
     mended: tuple[str, ...] = ()
     new_tests: tuple[str, ...] = ()
     new_failing: tuple[str, ...] = ()
+    awaiting_code: tuple[str, ...] = ()
     mutants: Mutants | None = None
     measured: Measured | None = None
     caveats: tuple[str, ...] = ()
@@ -178,6 +180,12 @@ def _proof(evidence: Evidence) -> str | None:
 
 def _remarks(evidence: Evidence) -> list[str]:
     said = list(evidence.notes)
+    if evidence.awaiting_code:
+        tests = _tests(evidence.awaiting_code, "new test")
+        one = len(evidence.awaiting_code) == 1
+        said.append(
+            f"{tests} fail{'s' * one}, as {'it' if one else 'they'} should before the code is written"
+        )
     if evidence.flaky:
         said.append(f"not blamed, flaky: {_names(evidence.flaky)}")
     if evidence.failing_before:

@@ -118,6 +118,65 @@ def test_planning_a_list_asks_once_within_its_share_and_without_a_model_the_surv
     assert "no model was asked: asking about 2 tasks may cost up to" in dear
 
 
+FIRST = """# Spec Tasks
+
+## Tasks
+
+- [ ] 1. Say goodbye
+  - [ ] 1.1 Write tests for the goodbye function
+  - [ ] 1.2 Implement the goodbye function
+  - [ ] 1.3 Verify all tests pass
+"""
+
+
+FIRST_SCRIPT = """
+rules:
+  - when: {contains: "task 1.1 of"}
+    text: |
+      Tests alone.
+
+      test_bye.py
+      <<<<<<< SEARCH
+      =======
+      import unittest
+
+      from bye import bye
+
+
+      class Bye(unittest.TestCase):
+          def test_it_names_the_person(self):
+              self.assertEqual(bye("Ada"), "bye Ada")
+      >>>>>>> REPLACE
+  - when: {contains: "task 1.2 of"}
+    text: |
+      The code.
+
+      bye.py
+      <<<<<<< SEARCH
+      =======
+      def bye(name):
+          return f"bye {name}"
+      >>>>>>> REPLACE
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+def test_tests_written_first_land_while_they_fail_and_prove_the_code_that_makes_them_pass(
+    project: Project, right: bool
+):
+    project.script.write_text(FIRST_SCRIPT if right else FIRST_SCRIPT.replace("bye {name}", "{name}"))
+    project.tasks.write_text(FIRST)
+    project.git("commit", "-q", "-am", "tests first")
+    said = project.run("run", NAME, "--yes", "--budget", "0.5", code=0 if right else 1)
+    assert "1-1#1: passed (unbroken)" in said and "1-1#1: landed" in said
+    assert ("1-2#1: passed (proved)" in said) is right
+    assert ("1-2#1: rejected" in said and "new test test_bye.Bye" in said) is not right
+    run = next(word for word in said.split() if word.count("-") == 2 and word[:8].isdigit()).strip(":,.")
+    ticked = FIRST.replace("[ ]", "[x]") if right else FIRST.replace("[ ] 1.1", "[x] 1.1")
+    assert project.git("show", f"orchestrator/{run}:{NAME}") == ticked
+
+
 KIT = """# Tasks: greetings
 
 ## Phase 1: Setup

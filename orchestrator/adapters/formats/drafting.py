@@ -8,19 +8,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.adapters.formats import agent_os
+from orchestrator.adapters.formats import agent_os, spec_kit
 from orchestrator.adapters.formats.task_list import TaskFileFault, TaskItem, TaskList
 from orchestrator.core.globs import normal, path_fault
+from orchestrator.core.tests_first import writes_tests
 from orchestrator.core.text import one_line
 
 _MOST_NOTES = 40
+_TESTS_FIRST = (agent_os.FORMAT, spec_kit.FORMAT)
 _MOST_TEXT = 16_000
 _VERIFIES = re.compile(
     r"^(?:verify|ensure|confirm|check|run)\b.{0,100}\b(?:tests?|suite|checks?)\b.{0,60}\b(?:pass(?:es|ing)?|succeeds?|green)\b"
     r"|^(?:verify|ensure|confirm)\b.{0,80}\bpass(?:es|ing)?\W*$",
     re.IGNORECASE,
 )
-_WRITES_TESTS = re.compile(r"^(?:write|add|create)\b.{0,60}\btests?\b", re.IGNORECASE)
 # Priors of a first estimate, from what the words usually mean; the rest gets the compiler's usual one.
 _SMALL = re.compile(r"^(?:configure|set ?up|rename|bump|document|delete|remove)\b", re.IGNORECASE)
 _LARGE = re.compile(r"^(?:optimi[sz]e|refactor|migrate|rewrite|redesign|rework)\b", re.IGNORECASE)
@@ -163,13 +164,16 @@ def _instructions(tasks: TaskList, node: Node, parent: TaskItem | None) -> str:
         parts.append(f"{context}\n{parent.text[:4000]}".strip())
     if item.tests:
         parts.append(f"How it is to be tested: {item.tests}")
-    if tasks.format == agent_os.FORMAT and _WRITES_TESTS.match(item.title):
+    if tasks.format in _TESTS_FIRST and writes_tests(item.title):
         parts.append(
-            "If the code to be tested is not there yet, mark each test that needs it as expected to fail (or skipped) "
-            "with a reason, so that the suite passes; the task that writes the code takes the mark away."
+            "Write tests alone, no code. The code they test may not be there yet: then they fail until the task that "
+            "writes it. Leave the tests that are there as they are, and passing."
         )
-    elif tasks.format == agent_os.FORMAT:
-        parts.append("Take away the expected-failure or skip mark of the tests that this makes pass.")
+    elif tasks.format in _TESTS_FIRST:
+        parts.append(
+            "Tests that an earlier task wrote for this must pass with it, as they are; take away only an "
+            "expected-failure or skip mark that is needless then."
+        )
     text = "\n\n".join(part for part in parts if part)
     return (
         text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "\n(cut here: the rest is in the task file)"
