@@ -56,12 +56,19 @@ class PlanningTooDear(OrchestratorError):
 
 
 class PlanNotUsable(InvalidPlan):
-    """No reply of the planner could be made into a plan; `bill` is what the tries cost."""
+    """No reply of the planner could be made into a plan; `bill` is what the tries cost.
 
-    def __init__(self, problems: Sequence[Problem], *, bill: Usd, calls: int, kept: str) -> None:
+    `left` is given when the planning share of the budget, not the number of tries, ended them.
+    """
+
+    def __init__(
+        self, problems: Sequence[Problem], *, bill: Usd, calls: int, kept: str, left: Usd | None = None
+    ) -> None:
         self.bill, self.calls = bill, calls
         super().__init__(problems)
         where = f"; the last reply is kept in {kept}" if kept else ""
+        if left is not None:
+            where = f"; the {left.rounded()} left for planning are too little to ask again{where}"
         self.args = (
             f"the planner's reply is not a plan after {counted(calls, 'call')} ({bill.rounded()} spent), "
             f"try again or plan with --offline{where}:\n{self}",
@@ -237,9 +244,16 @@ class Planner:
                 _echo(reply),
                 Message(role="user", content=self.render("plan-repair.md.j2", problems=problems)),
             )
-            price = self._price(self.bound(repaired, question.schema), question.output_tokens)
-            if rounds == MAX_REPAIRS or price > tab.left:
-                raise PlanNotUsable(problems, bill=tab.bill, calls=tab.calls, kept=self.keep(reply.text))
+            room = self._room(question, repaired, tab, least=_tokens(reply.text))
+            if rounds == MAX_REPAIRS or room is None:
+                raise PlanNotUsable(
+                    problems,
+                    bill=tab.bill,
+                    calls=tab.calls,
+                    kept=self.keep(reply.text),
+                    left=tab.left if room is None else None,
+                )
+            question, price = room
             self.say(
                 f"the planner's reply has {counted(len(problems), 'problem')} "
                 f"({one_line(str(problems[0]), 80)}); asking again for at most {price.rounded()}"
@@ -258,11 +272,13 @@ class Planner:
             *messages,
             Message(role="user", content=self.render("plan-expand.md.j2", subtasks=large)),
         )
-        price = self._price(self.bound(asked, question.schema), question.output_tokens)
+        # The answer before is the last message; this one says more.
+        room = self._room(question, asked, tab, least=2 * _tokens(messages[-1].content))
         names = ", ".join(subtask.id for subtask in large)
-        if price > tab.left:
+        if room is None:
             self.say(f"too large for cheap, so smart: {one_line(names, 120)} (no room to have them split)")
             return plan
+        question, price = room
         self.say(f"having {one_line(names, 120)} split for at most {price.rounded()}")
         try:
             reply = await self._call(question, asked, brief, tab)
@@ -270,6 +286,18 @@ class Planner:
         except (InvalidPlan, BudgetExceeded) as error:
             self.say(f"they stay smart: {one_line(str(error), 120)}")
             return plan
+
+    def _room(
+        self, question: _Question, messages: tuple[Message, ...], tab: _Tab, *, least: int
+    ) -> tuple[_Question, Usd] | None:
+        """The question with the longest answer that still fits, and its price; None when none of `least` does."""
+        tokens = self.bound(messages, question.schema)
+        shorter = {size.output_tokens for size in self._sizes if least <= size.output_tokens}
+        for output in sorted({question.output_tokens, *shorter}, reverse=True):
+            price = self._price(tokens, output)
+            if output <= question.output_tokens and price <= tab.left:
+                return replace(question, output_tokens=output), price
+        return None
 
     async def _call(
         self, question: _Question, messages: tuple[Message, ...], brief: Brief, tab: _Tab
@@ -319,6 +347,11 @@ def _moved_up(subtask: Subtask) -> bool:
     """Whether the token bound, not the rule, made it smart."""
     tier, _, _ = subtask.tag.rule.partition("/")
     return subtask.tag.decided_by is not DecidedBy.USER and tier != subtask.tag.tier
+
+
+def _tokens(text: str) -> int:
+    """How many tokens a model may need to write such a text, roughly but rather too many."""
+    return len(text.encode()) // 3 + 500
 
 
 def _echo(reply: ModelReply) -> Message:

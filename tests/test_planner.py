@@ -38,6 +38,7 @@ class PlayedModel:
     replies: list[str | Exception]
     requests: list[ModelRequest] = field(default_factory=list)
     finish_reason: str = "stop"
+    bill: Usd = CALL
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         self.requests.append(request)
@@ -50,7 +51,7 @@ class PlayedModel:
             answered_by="vendor/smart-1",
             vendor="vendor",
             usage=None,
-            bill=CALL,
+            bill=self.bill,
             finish_reason=self.finish_reason,
         )
 
@@ -218,9 +219,17 @@ async def test_a_repair_that_does_not_fit_the_cap_is_not_made():
     desk = Desk(PlayedModel(["bad", reply_of(draft("a"))]))
     planner = desk.planner()
     least = Usd.of("0.045")
-    with pytest.raises(PlanNotUsable, match="after 1 call "):
+    with pytest.raises(PlanNotUsable, match=r"after 1 call .* left for planning are too little to ask again"):
         await planner.plan(brief(), cap=least)
     assert len(desk.model.requests) == 1
+
+
+async def test_a_repair_may_have_a_shorter_answer_when_a_long_one_does_not_fit():
+    desk = Desk(PlayedModel(["bad", reply_of(draft("a"))], bill=Usd.of("0.06")))
+    made = await desk.planner().plan(brief(), cap=Usd.of("0.20"))
+    assert [subtask.id for subtask in made.plan.subtasks] == ["a"]
+    first, second = desk.model.requests
+    assert 500 < second.max_output_tokens < first.max_output_tokens
 
 
 async def test_context_shrinks_until_the_question_fits_and_then_it_is_refused_unasked():
