@@ -144,6 +144,7 @@ def execute_tasks(home: Home, request: Request, environ: Mapping[str, str]) -> A
     """
     from orchestrator.adapters.plan_files import write_plan
     from orchestrator.adapters.state import digest
+    from orchestrator.core.tests_first import only_some
     from orchestrator.plans import repriced
     from orchestrator.task_plans import draw_tasks, source_name
 
@@ -151,8 +152,7 @@ def execute_tasks(home: Home, request: Request, environ: Mapping[str, str]) -> A
     drawn = draw_tasks(home, tasks, budget=request.budget)
     only = _chosen(drawn.plan, request.only)
     if len(only) < len(drawn.plan.subtasks):
-        chosen = tuple(subtask for subtask in drawn.plan.subtasks if subtask.id in only)
-        drawn = repriced(home, drawn, replace(drawn.plan, subtasks=chosen))
+        drawn = repriced(home, drawn, only_some(drawn.plan, only))
     key = digest(str(home.repository), str(tasks), tasks.read_bytes(), ",".join(sorted(only)))
     directory = home.state / "hooks" / key
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.adapters.formats import agent_os, spec_kit
 from orchestrator.adapters.formats.task_list import TaskFileFault, TaskItem, TaskList
 from orchestrator.core.globs import normal, path_fault
-from orchestrator.core.tests_first import writes_tests
+from orchestrator.core.tests_first import LEFT, writes_tests
 from orchestrator.core.text import one_line
 
 _MOST_NOTES = 40
@@ -62,7 +62,7 @@ class Node:
         return (self.item.id, *(item.id for item in self.also))
 
 
-def nodes_of(tasks: TaskList, *, limit: int | None = None) -> tuple[Node, ...]:
+def nodes_of(tasks: TaskList) -> tuple[Node, ...]:
     """Return the open tasks in the list's order, with what each waits for; finished ones are passed through.
 
     A task that only says "verify all tests pass" needs no attempt of its own: the checks of the task before it
@@ -93,7 +93,7 @@ def nodes_of(tasks: TaskList, *, limit: int | None = None) -> tuple[Node, ...]:
                 needs=tuple(names[needed] for needed in needs if needed != item.id),
             )
         )
-    return tuple(nodes if limit is None else _first(nodes, limit))
+    return tuple(nodes)
 
 
 def draft_of(
@@ -104,17 +104,25 @@ def draft_of(
     complexity: Mapping[str, tuple[int, str]] | None = None,
 ) -> dict[str, Any]:
     """Return plain data for `compile_plan`. `source` is how the plan names the file. Raises NothingOpen."""
-    nodes = nodes_of(tasks, limit=limit)
+    every = nodes_of(tasks)
+    nodes = every if limit is None else tuple(_first(every, limit))
     if not tasks.tasks:
         raise TaskFileFault(f"{source}: no task is in it that could be read as {tasks.format}")
     if not nodes:
         raise NothingOpen(f"{source}: nothing is open, all {len(tasks.tasks)} tasks are done or set aside")
     subtasks = [_subtask(tasks, node, source, complexity or {}) for node in nodes]
+    taken = {node.id for node in nodes}
+    short = {node.item.parent for node in every if node.id not in taken} - {None}
+    for node, plain in zip(nodes, subtasks, strict=True):
+        if node.item.parent in short:
+            plain.setdefault("notes", []).append(LEFT)
     set_aside = [item for item in tasks.tasks if item.skipped and not tasks.is_done(item)]
     notes = [f"{source}: {warning}" for warning in tasks.warnings[:_MOST_NOTES]]
     if len(tasks.warnings) > _MOST_NOTES:
         notes.append(f"{source}: {len(tasks.warnings) - _MOST_NOTES} more remarks")
     done = sum(1 for item in tasks.tasks if tasks.is_done(item))
+    if len(nodes) < len(every):
+        notes.append(f"the next {len(nodes)} of {len(every)} open tasks")
     if done:
         notes.append(f"{done} finished tasks are left out")
     for item in set_aside[:_MOST_NOTES]:
