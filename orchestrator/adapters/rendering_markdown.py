@@ -28,6 +28,7 @@ from orchestrator.adapters.report_words import (
 )
 from orchestrator.core.domain import Deliverable, ExecutorName, Plan, State, Subtask, SubtaskId
 from orchestrator.core.forecast import Dollars, Forecast, SubtaskForecast
+from orchestrator.core.money import Usd
 from orchestrator.core.report import Report, SubtaskRow
 from orchestrator.core.text import short_lists
 
@@ -62,11 +63,18 @@ _STATE_MARKS = {
 # --- plans --------------------------------------------------------------------------------------
 
 
-def plan_markdown(plan: Plan, forecast: Forecast, *, scripted: str = "", remarks: Iterable[str] = ()) -> str:
+def plan_markdown(
+    plan: Plan,
+    forecast: Forecast,
+    *,
+    budget: Usd | None = None,
+    scripted: str = "",
+    remarks: Iterable[str] = (),
+) -> str:
     """Return the comment for a priced plan. Equal plans and prices give equal bytes, at most 65,536 characters."""
     rows = {row.id: row for row in forecast.subtasks}
     sheet = Sheet(more="`orchestrator plan --html plan.html` writes all of it.")
-    sheet.add(_plan_head(plan, forecast, scripted), what="the head")
+    sheet.add(_plan_head(plan, forecast, budget, scripted), what="the head")
     sheet.add(_plan_graph(plan, forecast, rows), what="the graph")
     sheet.add_rows(
         table_rows(
@@ -101,7 +109,7 @@ def plan_markdown(plan: Plan, forecast: Forecast, *, scripted: str = "", remarks
     return str(sheet)
 
 
-def _plan_head(plan: Plan, forecast: Forecast, scripted: str) -> list[str]:
+def _plan_head(plan: Plan, forecast: Forecast, budget: Usd | None, scripted: str) -> list[str]:
     made = plan.made_from
     by = f"made by the {text(made.planner, 30)} planner" + (
         f" ({text(made.model, 60)})" if made.model else ""
@@ -118,9 +126,18 @@ def _plan_head(plan: Plan, forecast: Forecast, scripted: str) -> list[str]:
         f"A dry run, {by}{at}: nothing was changed.",
         "",
     ]
+    if budget is not None:
+        lines += [f"Budget {budget}{_used(forecast.dollars, budget)}.", ""]
     if scripted:
         lines += [f"> **{text(scripted_words(scripted), 120)}**", ""]
     return lines
+
+
+def _used(dollars: Dollars | None, budget: Usd) -> str:
+    if dollars is None or not budget:
+        return ""
+    share = [f"{amount.nano / budget.nano:.0%}" for amount in (dollars.likely, dollars.high)]
+    return f": {share[0]} of it likely used, {share[1]} at the high end"
 
 
 def _plan_graph(plan: Plan, forecast: Forecast, rows: Mapping[SubtaskId, SubtaskForecast]) -> list[str]:

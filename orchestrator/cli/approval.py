@@ -46,7 +46,7 @@ def shown(home: Home, drawn: Drawn) -> str:
 
 def remarks_of(drawn: Drawn) -> list[str]:
     """What a reader of the plan alone must know: how it was made, and why it may not fit any more."""
-    return [*drawn.notes, *drawn.stale]
+    return [*drawn.notes, *drawn.stale, *_above_budget(drawn)]
 
 
 def _vendors(home: Home) -> dict[str, str]:
@@ -88,12 +88,16 @@ def warn(drawn: Drawn) -> None:
     """Say what speaks against running the plan as it is."""
     for reason in drawn.stale:
         say(f"warning: {reason}")
+    for reason in _above_budget(drawn):
+        say(f"warning: {reason}")
+
+
+def _above_budget(drawn: Drawn) -> list[str]:
     budget = drawn.wish.budget if drawn.wish else None
     dollars = drawn.forecast.dollars
-    if budget is not None and dollars is not None and dollars.likely > budget:
-        say(
-            f"warning: the plan likely costs {dollars.likely.rounded()}, the budget is {budget}: it will pause there"
-        )
+    if budget is None or dollars is None or dollars.likely <= budget:
+        return []
+    return [f"the plan likely costs {dollars.likely.rounded()}, the budget is {budget}: it will pause there"]
 
 
 def _changed(home: Home, drawn: Drawn, choice: str) -> Drawn:

@@ -264,17 +264,19 @@ def _write(drawn: Drawn, *, out: Path | None, html: Path | None, md: Path | None
         write_plan(out, drawn.plan, overwrite=True)
         say(f"saved: {out}; `orchestrator plan edit {out}` changes it, `orchestrator run {out}` runs it")
     remarks = remarks_of(drawn)
+    budget = drawn.wish.budget if drawn.wish else None
     if html is not None:
         from orchestrator.adapters.rendering_html import plan_html
 
-        budget = drawn.wish.budget if drawn.wish else None
         page = plan_html(drawn.plan, drawn.forecast, budget=budget, remarks=remarks, scripted=drawn.scripted)
         write_text(html, page, overwrite=True)
         say(f"written: {html}")
     if md is not None:
         from orchestrator.adapters.rendering_markdown import plan_markdown
 
-        sheet = plan_markdown(drawn.plan, drawn.forecast, scripted=drawn.scripted, remarks=remarks)
+        sheet = plan_markdown(
+            drawn.plan, drawn.forecast, budget=budget, scripted=drawn.scripted, remarks=remarks
+        )
         write_text(md, sheet, overwrite=True)
         say(f"written: {md}")
 

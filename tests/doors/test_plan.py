@@ -90,6 +90,19 @@ def test_markdown_and_page_are_written_from_a_saved_plan(repository: Path, said:
     assert "<svg" in Path("plan.html").read_text()
 
 
+def test_the_written_plans_hold_the_budget_and_what_speaks_against_running_them(repository: Path, said: Said):
+    save_plan(Path("plan.json"))
+    code, _, err = said(
+        "plan", "plan.json", "--budget", "0.001", "--md", "plan.md", "--html", "plan.html", "--yes"
+    )
+    assert code == 0, err
+    sheet, page = Path("plan.md").read_text(), Path("plan.html").read_text()
+    assert re.search(r"Budget \$0\.001: \d+% of it likely used, \d+% at the high end\.", sheet)
+    for written in (sheet, page):
+        assert "it will pause there" in written
+    assert "warning: the plan likely costs" in err
+
+
 def test_a_saved_plan_is_also_read_outside_a_repository_and_a_goal_is_not(
     working_directory: Path, said: Said
 ):
