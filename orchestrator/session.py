@@ -82,6 +82,10 @@ def _pass_by(dispatch: Dispatch) -> None:
     """Nobody asks where the run stands."""
 
 
+class OtherModels(OrchestratorError):
+    """A run goes on with the models it began with: played from a script, or real ones that cost money."""
+
+
 class ChecksCannotRun(OrchestratorError):
     """Nothing in this repository can tell right work from wrong; said before anything is spent."""
 
@@ -221,6 +225,12 @@ def resume(
     started = replace(events[0], budget=budget or (raised[-1] if raised else events[0].budget))
     opening = [RunResumed(budget=budget, reason=reason, at=home.clock.now())]
     with ModelAccess.open(home) as access:
+        if started.scripted and not access.scripted:
+            raise OtherModels(
+                f"run {run} was played from a script and real models cost money: add --scripted FILE"
+            )
+        if access.scripted and not started.scripted:
+            raise OtherModels(f"run {run} began with real models: leave --scripted out")
         return asyncio.run(_drive(home, access, started, events, opening, watch, hang_up, meet))
 
 
@@ -321,7 +331,12 @@ async def _parts(
         checker=checker,
         executors={
             ExecutorName.EDIT: EditExecutor(model=model, list_files=list_files, denied=settings.deny_files),
-            ExecutorName.TOOL: ToolExecutor(settings=settings, sandbox=checker.sandbox, environ=home.environ),
+            ExecutorName.TOOL: ToolExecutor(
+                settings=settings,
+                sandbox=checker.sandbox,
+                environ=home.environ,
+                prepared=checker.environment_of,
+            ),
         },
         outcomes=outcomes,
         clock=clock,

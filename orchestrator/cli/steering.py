@@ -176,7 +176,9 @@ def retry(
         raise Pointless(
             f"{found} has landed: take it back first with `orchestrator undo {chosen.run} {found} --retry`"
         )
-    pools = home.settings.table.catalogue.pools
+    catalogue = home.settings.table.catalogue
+    # A script plays every alias there is, also those whose keys are missing.
+    pools = [*catalogue.pools, *(catalogue.unusable if chosen.scripted else ())]
     if model is not None and ModelAlias(model) not in pools:
         raise Pointless(
             f"no usable model is called {model!r}{did_you_mean(model, pools)}: `orchestrator doctor` lists them"

@@ -45,7 +45,7 @@ def opened(project: Path):
     found.store.close()
 
 
-def journal(opened: Home, run: RunId, *events: Event) -> None:
+def journal(opened: Home, run: RunId, *events: Event, scripted: str = "") -> None:
     first = RunStarted(
         run=run,
         plan=plan(subtask("parse"), subtask("render", after="parse"), subtask("docs")),
@@ -56,6 +56,7 @@ def journal(opened: Home, run: RunId, *events: Event) -> None:
         ladder=STARTED.ladder,
         tier_models=STARTED.tier_models,
         started_at=opened.clock.now(),
+        scripted=scripted,
     )
     asyncio.run(opened.store.append(run, [first, *events]))
 
@@ -135,6 +136,30 @@ def test_a_request_that_cannot_be_met_says_why_and_writes_nothing(
 ):
     journal(opened, NEW, started("docs#1"), finished("docs#1"), landed("docs#1"), PAUSED)
     assert orchestrator(*arguments) == 2
+    assert said in capsys.readouterr().err
+    assert last(opened, NEW) == PAUSED
+
+
+def test_a_script_plays_every_alias_also_for_a_retry(opened: Home):
+    journal(opened, NEW, started("parse#1"), PAUSED, scripted="scripted models: demo.yaml")
+    assert orchestrator("retry", "parse", "--model", "smart") == 0
+    request = last(opened, NEW)
+    assert isinstance(request, RetryRequested)
+    assert request.model == "smart"
+
+
+@pytest.mark.parametrize(
+    ("scripted", "arguments", "said"),
+    [
+        ("scripted models: demo.yaml", [], "was played from a script"),
+        ("", ["--scripted", "http://127.0.0.1:9"], "began with real models"),
+    ],
+)
+def test_a_run_is_not_resumed_with_models_of_the_other_kind(
+    opened: Home, capsys: pytest.CaptureFixture[str], scripted: str, arguments: list[str], said: str
+):
+    journal(opened, NEW, started("parse#1"), PAUSED, scripted=scripted)
+    assert orchestrator("resume", *arguments) == 2
     assert said in capsys.readouterr().err
     assert last(opened, NEW) == PAUSED
 
