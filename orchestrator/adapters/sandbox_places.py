@@ -22,7 +22,8 @@ ETC = (
 )  # fmt: skip
 # Below the home directory. Named one by one: beside them lie credentials (`~/.cargo/credentials.toml`).
 _HOME = (
-    ".pyenv", ".local/share/uv/python", ".local/share/uv/tools", ".local/share/pipx", ".local/share/mise/installs",
+    ".pyenv", ".local/share/uv/python", ".local/share/uv/tools", ".local/share/pipx", ".local/share/pypoetry",
+    ".local/share/mise/installs",
     ".asdf/installs", ".asdf/shims", ".nvm/versions", ".volta/bin", ".volta/tools", ".local/share/fnm",
     ".local/share/pnpm", ".bun/bin", ".deno/bin", "go/bin", "go/pkg/mod", "sdk", ".rustup", ".cargo/bin",
     ".cargo/registry", ".cargo/git", ".sdkman/candidates", "miniconda3", "miniforge3", "anaconda3", ".rbenv",
@@ -60,7 +61,7 @@ def toolchains(environ: Mapping[str, str]) -> Toolchains:
         place = Path(entry)
         # A relative entry means the worktree; the home directory itself would show everything in it.
         if place.is_absolute() and place != home and not home.is_relative_to(place):
-            found.append(place)
+            found += [place, *_beside(place)]
     for name in ("CONDA_PREFIX", "JAVA_HOME", "GOROOT"):
         if (value := environ.get(name, "")).startswith("/"):
             found.append(Path(value))
@@ -70,6 +71,16 @@ def toolchains(environ: Mapping[str, str]) -> Toolchains:
         if environ.get(name) or (home / place).is_dir()
     }
     return Toolchains(readable=tuple(_existing(found)), variables=variables)
+
+
+def _beside(directory: Path) -> Iterator[Path]:
+    """Where the programs of a directory on PATH have their code: a virtual environment, packages of npm."""
+    above = directory.parent
+    if (above / "pyvenv.cfg").is_file():
+        yield above
+    if directory.name == ".bin" and above.name == "node_modules":
+        yield above
+    yield above / "lib" / "node_modules"
 
 
 def system_places() -> tuple[Path, ...]:

@@ -158,6 +158,25 @@ except OSError: print("refused")
 
 
 @pytest.mark.parametrize("kind", WALLS)
+async def test_programs_on_the_path_find_their_own_code(kind: str, worktree: Path, tmp_path: Path):
+    tools, packages = tmp_path / "tools", tmp_path / "packages" / "node_modules"
+    for place in (tools / "bin", tools / "lib", packages / ".bin", packages / "yarn"):
+        place.mkdir(parents=True)
+    (tools / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    (tools / "lib" / "code").write_text("of an environment")
+    (tools / "bin" / "tool").write_text(f"#!/bin/sh\ncat {tools}/lib/code\n")
+    (packages / "yarn" / "yarn.sh").write_text("#!/bin/sh\necho of a package\n")
+    (packages / ".bin" / "yarn").symlink_to("../yarn/yarn.sh")
+    for program in (tools / "bin" / "tool", packages / "yarn" / "yarn.sh"):
+        program.chmod(0o755)
+    environ = dict(os.environ) | {"PATH": f"{tools}/bin:{packages}/.bin:{os.environ['PATH']}"}
+    done = await run_sandboxed(
+        make(kind), ["sh", "-c", "tool; yarn"], worktree=worktree, environ=environ, timeout_seconds=30
+    )
+    assert done.text == "of an environmentof a package\n"
+
+
+@pytest.mark.parametrize("kind", WALLS)
 async def test_git_data_is_readable_but_not_writable_and_its_credentials_do_not_show(
     kind: str, tmp_path: Path
 ):
