@@ -18,17 +18,34 @@ def is_same_model(deployment: Deployment, answered_by: str) -> bool:
     """Whether a reply's model name means the deployment's model.
 
     Names differ between vendors and gateways in provider prefix, date or revision, dots and the order of words:
-    `anthropic/claude-4.5-sonnet-20250929` is `claude-sonnet-4-5`; `gpt-4o-mini` is not `gpt-4o`.
+    `anthropic/claude-4.5-sonnet-20250929` is `claude-sonnet-4-5`; `gpt-4o-mini` is not `gpt-4o`. One that names
+    another revision than was asked for is another model: revisions have had other prices.
     """
     base = deployment.parameters.get("base_model")
     asked = {deployment.model, base} if isinstance(base, str) else {deployment.model}
-    return any(_words(name) == _words(answered_by) for name in asked)
+    return any(
+        _words(name) == _words(answered_by) and not _conflict(_revisions(name), _revisions(answered_by))
+        for name in asked
+    )
+
+
+def _bare(name: str) -> str:
+    return name.lower().rsplit("/", 1)[-1].partition(":")[0]
 
 
 def _words(name: str) -> Counter[str]:
-    bare = name.lower().rsplit("/", 1)[-1].partition(":")[0].partition("@")[0]
-    words = re.findall(r"[a-z0-9]+", _DATE.sub("", bare))
+    words = re.findall(r"[a-z0-9]+", _DATE.sub("", _bare(name).partition("@")[0]))
     return Counter(word for word in words if not _REVISION.fullmatch(word))
+
+
+def _revisions(name: str) -> set[str]:
+    dates = [date.replace("-", "") for date in _DATE.findall(_bare(name))]
+    words = re.findall(r"[a-z0-9]+", _DATE.sub("", _bare(name)))
+    return {*dates, *(word for word in words if _REVISION.fullmatch(word) and word != "latest")}
+
+
+def _conflict(asked: set[str], answered: set[str]) -> bool:
+    return bool(asked and answered) and not asked & answered
 
 
 def prices_of(

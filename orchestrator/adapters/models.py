@@ -165,6 +165,9 @@ class ModelCalls:
         if text is None:
             return self._failed(deployment, wire, "the reply holds no message")
         usage, flags = _checked(said, deployment)
+        if text and usage is not None and usage.output_tokens == 0:
+            # No text is written with no tokens, so this is a provider that does not count them.
+            usage, flags = None, (Flag.ODD_USAGE,)
         return Answer(
             text=text,
             answered_by=said.answered_by or deployment.model,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from orchestrator.adapters.models_usage import documents
+from orchestrator.adapters.models_usage import documents, read_reply
 from orchestrator.core.money import Usage, Usd
 from orchestrator.core.ports import Flag
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 _MODERATED = re.compile(rb"content_filter|content_policy|content management policy|moderation|flagged")
+
+
+# Refusals that come after the work: a reply that broke its schema (Groq), one that its limit cut off (OpenAI).
+_GENERATED = re.compile(rb"failed_generation|could not finish the message", re.IGNORECASE)
 
 
 class FailureKind(StrEnum):
@@ -95,11 +99,13 @@ def told_by(wire: Wire, otherwise: str) -> str:
 def kind_of_status(status: int, *, body: bytes) -> tuple[FailureKind, bool]:
     """What an HTTP status means: the kind, and whether the provider refused before doing any work."""
     match status:
-        case 429:
-            return FailureKind.RATE_LIMITED, True
-        case _ if 400 <= status < 500 and _MODERATED.search(body[:20_000]):
+        case _ if 400 <= status < 500 and status != 429 and _MODERATED.search(body[:20_000]):
             # Somebody's filter has read the prompt, and may want to be paid for it.
             return FailureKind.FILTERED, False
+        case _ if 400 <= status < 500 and status != 408 and _has_worked(body):
+            return (FailureKind.RATE_LIMITED if status == 429 else FailureKind.REFUSED), False
+        case 429:
+            return FailureKind.RATE_LIMITED, True
         case 401 | 402 | 403 | 404 | 405 | 410:
             return FailureKind.MISCONFIGURED, True
         case 408:
@@ -110,6 +116,11 @@ def kind_of_status(status: int, *, body: bytes) -> tuple[FailureKind, bool]:
             return FailureKind.REFUSED, True
         case _:
             return FailureKind.BROKEN, False
+
+
+def _has_worked(body: bytes) -> bool:
+    """Whether a refusal shows that a model was at work before: its words, or a bill."""
+    return bool(_GENERATED.search(body)) or read_reply(body, streamed=False).usage is not None
 
 
 def kind_of_wire(wire: Wire) -> tuple[FailureKind, bool]:

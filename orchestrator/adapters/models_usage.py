@@ -137,8 +137,7 @@ def _texts(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _with_usage(reply: WireReply, plain: Mapping[str, object]) -> WireReply:
     try:
-        cost = _cost(plain.get("cost"))
-        return replace(reply, usage=usage_from(plain), cost=cost)
+        return replace(reply, usage=usage_from(plain), cost=_stated_cost(plain))
     except OddUsage as error:
         return replace(reply, odd=str(error))
 
@@ -236,8 +235,18 @@ def _count(plain: Mapping[str, object], name: str, *, missing: int | None = None
     return int(value)
 
 
+def _stated_cost(plain: Mapping[str, object]) -> Usd | None:
+    """The dollars a provider (OpenRouter) states; with a vendor's key of one's own, its fee and the vendor's bill."""
+    stated = _cost(plain.get("cost"))
+    details = plain.get("cost_details")
+    upstream = _cost(details.get("upstream_inference_cost")) if isinstance(details, Mapping) else None
+    if plain.get("is_byok") is True and stated is not None and upstream is not None:
+        return stated + upstream
+    return max((cost for cost in (stated, upstream) if cost is not None), default=None)
+
+
 def _cost(value: object) -> Usd | None:
-    """The dollars a provider (OpenRouter) states; odd ones are ignored, our own reckoning stands."""
+    """Odd amounts are ignored, our own reckoning stands."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if not math.isfinite(value) or not 0 < value < 1_000_000:

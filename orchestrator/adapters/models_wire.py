@@ -42,7 +42,9 @@ _LIMIT_SECTIONS = (
     "parameters",
     "input",
 )
-_PROMPTS = ("messages", "prompt", "input", "inputs", "contents", "instances")
+# How many answers are wanted to one prompt: all are charged, and the hold is for one.
+_COUNTS = ("n", "best_of", "candidateCount", "candidate_count", "num_generations", "num_return_sequences")
+_PROMPTS = ("messages", "prompt", "input", "inputs", "contents", "instances", "message")
 
 
 @dataclass(slots=True)
@@ -168,7 +170,7 @@ class _Recorded(httpx.AsyncByteStream):
 
 
 def _is_limited(body: bytes, most: int) -> bool:
-    """Whether a request for a reply limits it to `most` tokens; true for any other request."""
+    """Whether a request for a reply limits it to one of `most` tokens; true for any other request."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -177,6 +179,10 @@ def _is_limited(body: bytes, most: int) -> bool:
         return True
     places = [document, *(document.get(name) for name in _LIMIT_SECTIONS)]
     limits = [place[name] for place in places if isinstance(place, dict) for name in _LIMITS if name in place]
+    if any(
+        place.get(name) not in (None, 1) for place in places if isinstance(place, dict) for name in _COUNTS
+    ):
+        return False
     return bool(limits) and all(isinstance(limit, int | float) and 0 < limit <= most for limit in limits)
 
 

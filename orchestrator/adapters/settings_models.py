@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.adapters.settings_fields import Fields
-from orchestrator.adapters.settings_prices import Listed, is_cost_key, listed, price_of, unbounded_parameter
+from orchestrator.adapters.settings_prices import (
+    Listed,
+    completed,
+    is_cost_key,
+    listed,
+    price_of,
+    unbounded_parameter,
+)
 from orchestrator.adapters.settings_yaml import Scalar, plain
 from orchestrator.core.catalogue import Catalogue, Deployment
 from orchestrator.core.domain import ModelAlias
@@ -89,15 +96,6 @@ class Declared:
     supports_schema: bool | None
     order: int
     notes: tuple[str, ...]
-
-    @property
-    def complete(self) -> bool:
-        """Whether the file says all that the price map could."""
-        return (
-            {"input_cost_per_token", "output_cost_per_token"} <= set(self.costs)
-            and None not in (self.max_input_tokens, self.supports_schema)
-            and self.model_output_tokens is not None
-        )
 
     @property
     def local(self) -> bool:
@@ -237,7 +235,7 @@ def catalogue_of(
     wanted = sorted(
         (entry for entry in declared if names is None or entry.alias in names), key=lambda entry: entry.order
     )
-    prices = listed(entry.model for entry in wanted if not entry.complete)
+    prices = listed(entry.model for entry in wanted)
     pools: dict[ModelAlias, list[Deployment]] = {}
     unusable: dict[ModelAlias, list[Deployment]] = {}
     skipped: list[str] = []
@@ -279,8 +277,13 @@ def _priced(entry: Declared, known: Listed | None) -> Price | str:
             "its price is not known: give model_info.input_cost_per_token and output_cost_per_token, "
             "or free: true for a model that costs nothing"
         )
-    # Own prices replace the listed ones whole, or a cheap own price would meet a listed cache rate.
-    costs = entry.costs if len(own) == 2 or known is None else {**known.costs, **entry.costs}
+    if known is None:
+        costs = entry.costs
+    elif len(own) == 2:
+        # A cheap own price must not meet a listed cache rate, nor a dear one go without its long-context rates.
+        costs = completed(entry.costs, known.costs)
+    else:
+        costs = {**known.costs, **entry.costs}
     price = price_of(costs, model=entry.model, parameters=entry.parameters)
     if isinstance(price, Price) and not price.base.output and not price.base.input:
         return "its price is zero: declare free: true in model_info if it costs nothing"

@@ -40,6 +40,7 @@ _NEVER = re.compile(
     r"|(code_interpreter|computer_use|file_search|vector_store)_.*"
     r"|(ocr|annotation)_cost_per_page.*"
 )
+_CACHES = re.compile(r"cache_control|enable_prompt_caching\": true")
 _COST = re.compile(r".*(cost|pricing|price)(_|$).*")
 _SEARCHES_UNASKED = re.compile(r"(^|/)(sonar|.*search)")
 
@@ -53,6 +54,14 @@ _UNBOUNDED = {
     "route": "another model could answer at another price",
     "fallbacks": "another model could answer at another price",
     "context_window_fallbacks": "another model could answer at another price",
+    "context_window_fallback_dict": "another model could answer at another price",
+    "model_list": "another model could answer at another price",
+    "deployment_id": "another model could answer at another price",
+    "prompt_id": "another prompt and model could be sent",
+    "retry_policy": "each retry would need a hold of its own",
+    "litellm_system_prompt": "it makes the prompt longer",
+    "initial_prompt_value": "it makes the prompt longer",
+    "final_prompt_value": "it makes the prompt longer",
     "inference_geo": "a region may multiply the price",
     "speed": "a speed may multiply the price",
     "audio": "audio is charged apart",
@@ -219,7 +228,37 @@ def price_of(costs: Mapping[str, object], *, model: str, parameters: Mapping[str
     ordinary = tier in (None, "default", "auto", "standard", "standard_only")
     if not ordinary and not (tier in _TIERS and {_INPUT, _OUTPUT} <= at_tier):
         return f"service_tier {tier!r}: its price is not known"
+    if "write" not in levels[0] and _CACHES.search(json.dumps(parameters, default=str)):
+        return f"its {_WRITE} is not known, and its parameters ask for cache writes"
     return _price(levels, per_request)
+
+
+def completed(own: Mapping[str, object], known: Mapping[str, object]) -> dict[str, object]:
+    """A user's own `own` prices, and beside them what `known` lists that they do not say.
+
+    Dearer rates (cache writes, long context) in proportion to the own prices, fees as they are. Rates that are
+    cheaper (cache reads, service tiers, hours) stay out: whether they hold where the own prices do is not known.
+    """
+    listed_costs = dict([*known.items(), *_tiered(known)])
+    ratios: dict[str, tuple[Decimal, Decimal]] = {}
+    for kind, name in (("input", _INPUT), ("output", _OUTPUT)):
+        mine, theirs = _decimal(own.get(name)), _decimal(listed_costs.get(name))
+        ratios[kind] = (mine, theirs) if mine is not None and theirs else (Decimal(1), Decimal(1))
+    found: dict[str, object] = {}
+    for key, value in listed_costs.items():
+        if key in ("tiered_pricing", "off_peak_pricing") or key.endswith(
+            tuple(f"_{tier}" for tier in _TIERS)
+        ):
+            continue
+        above = _ABOVE.fullmatch(key.replace("_above_1hr", ""))
+        taken = _TAKEN.get(above["base"] if above else key.replace("_above_1hr", ""))
+        amount = _decimal(value)
+        if taken is None or amount is None:
+            found[key] = value
+        elif taken != "read":
+            mine, theirs = ratios["output" if taken == "output" else "input"]
+            found[key] = amount * mine / theirs
+    return {**found, **own}
 
 
 def _price(levels: Mapping[int, Mapping[str, Decimal]], per_request: Decimal) -> Price | str:

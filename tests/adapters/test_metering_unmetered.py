@@ -20,7 +20,14 @@ from orchestrator.adapters.models_wire import CURRENT, RecordingTransport, Wire
 from orchestrator.core.domain import AttemptId, RunId, SubtaskId
 from orchestrator.core.money import Usd
 from orchestrator.core.ports import Flag
-from tests.adapters.model_fakes import RecordingLedger, catalogue, deployment, metered, request
+from tests.adapters.model_fakes import (
+    RecordingLedger,
+    catalogue,
+    deployment,
+    dollars_per_million,
+    metered,
+    request,
+)
 
 pytestmark = pytest.mark.usefixtures("connections")
 
@@ -124,8 +131,10 @@ async def test_a_failure_past_our_transport_is_charged_because_nobody_knows_bett
         {"extra_body": {"max_tokens": 90_000}},
         {"extra_body": {"max_completion_tokens": 90_000}},
         {"additional_drop_params": ["max_tokens"]},
+        {"extra_body": {"n": 4}},
+        {"extra_body": {"options": {"candidateCount": 2}}},
     ],
-    ids=["raised", "raised by another name", "dropped"],
+    ids=["raised", "raised by another name", "dropped", "several answers", "several candidates"],
 )
 async def test_a_request_whose_output_limit_is_not_that_of_its_hold_does_not_leave(
     server: AnyServer, ledger: RecordingLedger, parameters: dict[str, Any]
@@ -135,6 +144,25 @@ async def test_a_request_whose_output_limit_is_not_that_of_its_hold_does_not_lea
         await model.complete(request())
     assert server.bodies == []
     assert ledger.states == ["released"]
+
+
+async def test_a_text_of_no_tokens_is_charged_the_whole_hold(server: AnyServer, ledger: RecordingLedger):
+    server.reply = {**REPLY, "usage": {"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 10}}
+    reply = await metered(catalogue(deployment(server.url)), ledger).complete(request())
+    assert reply.text == "hello"
+    assert ledger.entries[0].charged == ledger.entries[0].request.amount
+    assert ledger.entries[0].flags == (Flag.ODD_USAGE,)
+
+
+async def test_a_model_of_the_same_name_and_another_revision_is_charged_at_the_dearer_price(
+    server: AnyServer, ledger: RecordingLedger
+):
+    server.reply = {**REPLY, "model": "gpt-4o-2024-05-13"}
+    place = deployment(server.url, model="openai/gpt-4o-2024-08-06", price=dollars_per_million("2.5", "10"))
+    await metered(catalogue(place), ledger).complete(request())
+    assert Flag.OTHER_MODEL in ledger.entries[0].flags
+    # $5 and $15 per million, for 10 tokens and 5.
+    assert ledger.entries[0].charged == Usd.of("0.000125")
 
 
 async def test_another_model_of_unknown_price_is_charged_the_whole_hold(
@@ -162,6 +190,24 @@ async def test_a_reply_that_cannot_be_kept_is_still_charged_and_leaves_no_open_h
 @pytest.mark.parametrize("status", [409, 424, 425, 499])
 def test_a_status_that_does_not_say_that_nothing_was_done_is_charged(status: int):
     assert kind_of_status(status, body=b"") == (FailureKind.BROKEN, False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error": {"code": "json_validate_failed", "failed_generation": "{..."}}',
+        b'{"error": {"message": "Could not finish the message because max_tokens was reached."}}',
+        b'{"error": {"message": "no"}, "usage": {"prompt_tokens": 9, "completion_tokens": 4}}',
+    ],
+    ids=["broke its schema", "out of tokens", "with a bill"],
+)
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, FailureKind.REFUSED), (402, FailureKind.REFUSED), (429, FailureKind.RATE_LIMITED)],
+)
+def test_a_refusal_after_the_work_is_charged(status: int, kind: FailureKind, body: bytes):
+    assert kind_of_status(status, body=body) == (kind, False)
+    assert kind_of_status(status, body=b'{"error": {"message": "no"}, "usage": {}}')[1]
 
 
 async def test_a_second_address_that_is_unreachable_does_not_make_the_first_request_unsent():

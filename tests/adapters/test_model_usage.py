@@ -140,9 +140,20 @@ def test_what_vendors_count_differently_becomes_one_usage(plain: dict[str, objec
     assert usage_from(plain) == usage
 
 
-def test_a_cost_stated_by_the_provider_is_kept():
-    usage = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.00125}
-    assert read_reply(json.dumps({"usage": usage}).encode(), streamed=False).cost == Usd.of("0.00125")
+@pytest.mark.parametrize(
+    ("more", "cost"),
+    [
+        ({}, "0.00125"),
+        ({"is_byok": False, "cost_details": {"upstream_inference_cost": 0.00125}}, "0.00125"),
+        # With a vendor's key of one's own, `cost` is OpenRouter's fee alone.
+        ({"is_byok": True, "cost_details": {"upstream_inference_cost": 0.025}}, "0.02625"),
+        ({"is_byok": True, "cost_details": {"upstream_inference_cost": None}}, "0.00125"),
+        ({"is_byok": True, "cost_details": 3}, "0.00125"),
+    ],
+)
+def test_a_cost_stated_by_the_provider_is_kept(more: dict[str, object], cost: str):
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.00125, **more}
+    assert read_reply(json.dumps({"usage": usage}).encode(), streamed=False).cost == Usd.of(cost)
 
 
 COUNTS = st.one_of(
@@ -294,6 +305,11 @@ def test_a_schema_counts_in_the_bound():
         ("anthropic/claude-sonnet-4-5", "claude-opus-4-5", False),
         ("anthropic/claude-sonnet-4-5", "claude-sonnet-4", False),
         ("openai/gpt-5", "", False),
+        ("openai/gpt-4o-2024-08-06", "gpt-4o-20240806", True),
+        ("openai/gpt-4o-2024-08-06", "gpt-4o-2024-05-13", False),
+        ("mistral/mistral-large-latest", "mistral-large-2411", True),
+        ("mistral/mistral-large-2411", "mistral-large-2402", False),
+        ("bedrock/anthropic.claude-x-20240620-v1:0", "anthropic.claude-x-20240620", True),
     ],
 )
 def test_a_model_is_known_by_any_of_its_names(asked: str, answered: str, same: bool):

@@ -11,7 +11,7 @@ from orchestrator.adapters.settings import NoConfiguration, Settings, load_setti
 from orchestrator.adapters.trust import distrust, is_trusted, trust
 from orchestrator.core.catalogue import AlertAction, Comparison, Match
 from orchestrator.core.domain import InvalidDocument, Policy
-from orchestrator.core.money import Usd
+from orchestrator.core.money import LongContext, Price, Rates, Usd
 
 MODELS = """\
 model_list:
@@ -206,6 +206,23 @@ def priced(params: str, info: str = "", **environ: str) -> str:
             "",
             "additional_drop_params: without max_tokens no hold could bound",
         ),
+        (
+            "model: openai/gpt-5, context_window_fallback_dict: {openai/gpt-5: openai/gpt-5-pro}",
+            "",
+            "context_window_fallback_dict: another model could answer",
+        ),
+        ("model: openai/gpt-5, retry_policy: {TimeoutErrorRetries: 3}", "", "retry_policy: each retry"),
+        ("model: openai/gpt-5, litellm_system_prompt: be kind", "", "litellm_system_prompt: it makes"),
+        (
+            "model: openai/own, cache_control_injection_points: [{location: message, role: system}]",
+            "cost_per_token: 0.000001",
+            "its cache_creation_input_token_cost is not known",
+        ),
+        (
+            "model: perplexity/sonar-deep-research",
+            "cost_per_token: 0.000001",
+            "citation_cost_per_token: no hold",
+        ),
         ("model: 'openrouter/x/y:online'", "cost_per_token: 0.000001", ":online: OpenRouter charges"),
         ("model: perplexity/sonar-deep-research", "", "citation_cost_per_token: no hold could bound"),
     ],
@@ -220,6 +237,23 @@ def test_a_model_whose_bill_no_hold_could_bound_is_not_used(
     assert len(settings.notes) == 1
     assert reason in settings.notes[0]
     assert settings.notes[0].startswith("cheap: ")
+
+
+def test_own_prices_keep_in_proportion_what_is_dearer_and_listed_and_nothing_cheaper(place: Place):
+    def price(name: str, more: str = "") -> Price:
+        text = model(name, f"input_cost_per_token: 0.000001, output_cost_per_token: 0.00003{more}")
+        settings = place.load(text, ANTHROPIC_API_KEY="k", GEMINI_API_KEY="k")
+        return settings.table.catalogue.pools["cheap"][0].price  # type: ignore[index]
+
+    # Listed: $3 and $15, cache writes $3.75, reads $0.30; and $1.25 and $10, above 200,000 tokens $2.50 and $15.
+    written = price("model: anthropic/claude-sonnet-4-5").base
+    assert written == Rates(input=Usd.of(1), output=Usd.of(30), cache_write=Usd.of("1.25"))
+    [step] = price("model: gemini/gemini-2.5-pro").long_context
+    assert step == LongContext(above_tokens=200_000, rates=Rates(input=Usd.of(2), output=Usd.of(45)))
+    [said] = price(
+        "model: gemini/gemini-2.5-pro", ", input_cost_per_token_above_200k_tokens: 0.000001"
+    ).long_context
+    assert said.rates.input == Usd.of(1)
 
 
 def test_listed_prices_include_cache_long_context_tier_and_search_fees(place: Place):
