@@ -27,6 +27,7 @@ _REQUIREMENTS = re.compile(
 _FOR_TESTS = ("test", "tests", "testing", "dev", "develop", "development", "ci")
 _MANIFESTS = ("pyproject.toml", "setup.py", "setup.cfg", "uv.lock", "poetry.lock", "Pipfile.lock")
 _LOCKS = {"uv.lock": "uv", "poetry.lock": "poetry"}
+_INSTEAD = "instead"
 _NOT_IMPORTED = (
     "tests",
     "test",
@@ -71,7 +72,7 @@ class PythonRecipe:
             if made.exit_code != 0:
                 raise failed("python -m venv", made)
             if self._used == "poetry":
-                await self._poetry(venv, worktree, set_up)
+                await self._poetry_or_pip(place, worktree, set_up)
             else:
                 await self._pip(venv, worktree, set_up)
         for module in self.needs:
@@ -92,6 +93,18 @@ class PythonRecipe:
         await set_up(
             ("uv", "pip", "install", "--python", str(venv / "bin" / "python"), "--no-deps", "."), worktree, variables
         )  # fmt: skip
+
+    async def _poetry_or_pip(self, place: Path, worktree: Path, set_up: SetUp) -> None:
+        """Poetry takes no package index from pip's configuration, and may not reach its own: pip can, without locks."""
+        venv = place / "venv"
+        try:
+            await self._poetry(venv, worktree, set_up)
+        except CannotPrepare as error:
+            try:
+                await self._pip(venv, worktree, set_up)
+            except CannotPrepare:
+                raise error from None
+            (place / _INSTEAD).write_text(f"pip without the lock, because {error}", "utf-8")
 
     async def _poetry(self, venv: Path, worktree: Path, set_up: SetUp) -> None:
         variables = {
@@ -124,7 +137,7 @@ class PythonRecipe:
 
     def use(self, place: Path, worktree: Path) -> Environment:
         venv = place / "venv"
-        python = venv / "bin" / "python"
+        python, instead = venv / "bin" / "python", place / _INSTEAD
         if not python.exists():
             raise CannotPrepare(f"the environment in {place} is broken: delete it, then run again")
         return Environment(
@@ -132,7 +145,7 @@ class PythonRecipe:
             path=(str(venv / "bin"),),
             variables={"VIRTUAL_ENV": str(venv)} | python_path(worktree),
             readable=(str(place),),
-            said=f"set up with {self._used}",
+            said=f"set up with {instead.read_text('utf-8') if instead.is_file() else self._used}",
         )
 
 

@@ -100,6 +100,33 @@ def test_poetrys_versions_are_read_as_pip_knows_them(tmp_path):
     )  # fmt: skip
 
 
+def test_where_poetry_fails_pip_sets_up_and_that_is_said(tmp_path, monkeypatch):
+    write(tmp_path, {"bin/poetry": "#!/bin/sh\n", "wt/pyproject.toml": PYPROJECT, "wt/poetry.lock": ""})
+    (tmp_path / "bin" / "poetry").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    recipe = detect_python(tmp_path / "wt")
+
+    def made(argv, cwd):
+        if "venv" in argv:
+            write(Path(argv[-1]), {"bin/python": ""})
+
+    places = {}
+    for fails in ("", "poetry install", "install"):
+        set_up = SetUp(fails=fails, then=made)
+        built = Built(tmp_path / f"built-{len(places)}-{len(fails)}")
+        if fails == "install":
+            # Neither can: the first is the one to mend.
+            with pytest.raises(CannotPrepare, match=r"^poetry install ended"):
+                asyncio.run(built.make(recipe, tmp_path / "wt", set_up))
+        else:
+            places[fails] = recipe.use(
+                asyncio.run(built.make(recipe, tmp_path / "wt", set_up)), tmp_path / "wt"
+            )
+    assert places[""].said == "set up with poetry"
+    said = "set up with pip without the lock, because poetry install ended with exit code 1: ERROR: no such thing"
+    assert places["poetry install"].said == said
+
+
 def test_a_set_up_that_fails_says_which_command_and_leaves_nothing(tmp_path):
     write(tmp_path / "wt", {"requirements.txt": "attrs\n"})
     built = Built(tmp_path / "environments")
