@@ -130,11 +130,29 @@ class GitWorkspaces:
             lines.append(f"{what} is in progress in the checkout; the run starts from {self.base[:12]}")
         if modules := self.repository.submodules_at(self.base):
             lines.append(f"submodules stay empty in the worktrees: {_some(modules)}")
+        if self._in_lfs():
+            lines.append(
+                "files in Git LFS are pointers in the worktrees: git-lfs is not set up for this user"
+            )
         if self.repository.shallow:
             lines.append("a shallow clone: history before its first commits is not there")
         if programs := self.repository.configures_programs():
             lines.append(f"hooks and drivers of this repository are not run: {_some(programs)}")
         return tuple(lines)
+
+    def _in_lfs(self) -> bool:
+        """Whether the base has files whose contents lie in Git LFS, and nothing here would bring them."""
+        git = self.repository.git
+        if "lfs" in git.drivers().run:
+            return False
+        names = [
+            path
+            for path in self.repository.files_at(self.base)
+            if path.rpartition("/")[2] == ".gitattributes"
+        ]
+        return any(
+            b"filter=lfs" in git.output("cat-file", "blob", f"{self.base}:{name}") for name in names[:50]
+        )
 
     async def tip(self) -> str:
         """The run branch's commit. Raises BranchMoved when the branch is gone."""

@@ -419,6 +419,29 @@ async def test_a_linked_worktree_a_shallow_clone_and_a_submodule_work(root: Path
                 await spaces.remove(worktree)
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12\n"
+
+
+async def test_pointers_of_git_lfs_stay_pointers_and_cannot_be_changed(tmp_path: Path):
+    root = tmp_path / "pointed"
+    make_repository(
+        root, {"app.py": "1\n", "assets/.gitattributes": "*.bin filter=lfs -text\n", "assets/x.bin": POINTER}
+    )
+    before = belongings(root)
+    spaces = await begin(root, tmp_path)
+    assert await spaces.remarks() == (
+        "files in Git LFS are pointers in the worktrees: git-lfs is not set up for this user",
+    )
+    await land(spaces, "parse", {"app.py": "2\n"})
+    assert git(root, "show", f"{BRANCH}:assets/x.bin") == POINTER.strip()
+    worktree = await spaces.create(attempt("touching"))
+    write(Path(worktree.path), {"assets/x.bin": "contents\n"})
+    (problem,) = await spaces.guard(worktree, subtask(touches=None))
+    assert str(problem).startswith("assets/x.bin: is rewritten by a filter")
+    await spaces.remove(worktree)
+    assert belongings(root) == before
+
+
 async def test_remarks_name_what_is_not_part_of_the_run(root: Path, tmp_path: Path):
     make_untidy(root)
     (root / ".git" / "hooks" / "post-checkout").write_text("#!/bin/sh\n")
