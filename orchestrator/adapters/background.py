@@ -9,12 +9,14 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-async def in_background(work: Callable[[], Result], *, cancel: Callable[[], None] | None = None) -> Result:
+async def in_background(
+    work: Callable[[], Result], *, cancel: Callable[[], None] | None = None, abandon: bool = False
+) -> Result:
     """Run `work` in a thread of its own and return what it returns.
 
     When we are cancelled, `cancel` is called, the work is waited for, and only then the cancellation goes on:
     who cancels may remove a directory next. The loop's shared pool is not used: it is small, and commands take
-    minutes.
+    minutes. With `abandon` nobody waits for it after a cancellation, nor at the end of the process.
     """
     import asyncio
 
@@ -47,6 +49,8 @@ async def in_background(work: Callable[[], Result], *, cancel: Callable[[], None
         try:
             await asyncio.wait({done})
         except asyncio.CancelledError as error:
+            if abandon:
+                raise
             cancelled = error
             if cancel is not None:
                 cancel()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from orchestrator.adapters.background import in_background
 from orchestrator.adapters.models_failures import (
     CallFailure,
     FailureKind,
@@ -117,7 +118,8 @@ class ModelCalls:
             return CallFailure(kind=FailureKind.MISCONFIGURED, unprocessed=True, message=str(error))
         if isinstance(arguments, CallFailure):
             return arguments
-        litellm = await asyncio.to_thread(loaded_litellm)
+        # Seconds on a busy machine, for which an interrupted run does not wait.
+        litellm = await in_background(loaded_litellm, abandon=True)
         from orchestrator.adapters.models_wire import CURRENT, Wire
 
         wire = Wire(most_output_tokens=request.max_output_tokens)
