@@ -11,7 +11,6 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from orchestrator import __version__
 from orchestrator.adapters.checks import ProjectChecker
@@ -26,23 +25,18 @@ from orchestrator.adapters.run_lock import RunLock
 from orchestrator.adapters.sandbox import Kind, Sandbox
 from orchestrator.adapters.state import attempt_directory
 from orchestrator.adapters.workspaces import GitWorkspaces
-from orchestrator.core.calibration import Calibration
-from orchestrator.core.catalogue import RoutingTable
+from orchestrator.attempt_router import AttemptRouter
 from orchestrator.core.dispatch import Dispatch
 from orchestrator.core.domain import (
-    SMART,
     AttemptId,
-    Deliverable,
     ExecutorName,
     Limits,
     ModelAlias,
     OrchestratorError,
     Plan,
     Policy,
-    Refusal,
-    Route,
     RunId,
-    Subtask,
+    RunState,
     SubtaskId,
 )
 from orchestrator.core.events import (
@@ -54,19 +48,16 @@ from orchestrator.core.events import (
     SelectionChanged,
 )
 from orchestrator.core.graph import no_collections
-from orchestrator.core.money import ZERO, Usd
+from orchestrator.core.money import Usd
 from orchestrator.core.planning import plan_digest
 from orchestrator.core.ports import Assignment
-from orchestrator.core.routing import LEAST_TEXT_TOKENS, Request, edit_needs, route
 from orchestrator.core.schedule import Lineup, line_up
 from orchestrator.core.tests_first import ahead_of_code
 from orchestrator.execution import Execution, RunScope
-from orchestrator.plans import past_of
 from orchestrator.replanning import OPTION, Replanning
 from orchestrator.runner import Ending, Runner, Watch
 from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
 
-PROMPT_OVERHEAD_TOKENS = 1500
 # Half of what a start may be delayed by.
 LOOK_AHEAD_SECONDS = 0.25
 
@@ -261,7 +252,15 @@ async def _drive(
             runner.replay(before)
             meet(runner.dispatch)
             with _interruptible(runner, hang_up):
-                return await runner.run([*opening, *said])
+                ending = await runner.run([*opening, *said])
+                if ending.state is not RunState.PAUSED:
+                    # Nobody goes on with it, so what was cut off is kept and its worktrees go.
+                    kept = [
+                        Noted(code="remark", text=line, at=home.clock.now())
+                        for line in await workspaces.reclaim()
+                    ]
+                    await home.store.append(run, kept)
+                return ending
 
 
 def checker_of(home: Home, workspaces: GitWorkspaces, started: RunStarted) -> ProjectChecker:
@@ -313,7 +312,7 @@ async def _parts(
             return None
         return settings.smart_per_subtask
 
-    router = _Router(home=home, access=access, started=started)
+    router = AttemptRouter(home=home, access=access, started=started)
     outcomes = OutcomeFiles(home.state, run)
     dispatch = Dispatch.of(
         started, tier_models=access.table.tier_models, cost=router.expected, odds=router.odds
@@ -367,65 +366,6 @@ async def _parts(
         )
     finally:
         await model.close()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Router:
-    """`core.routing` for the attempts of one run, with what the ledger has left."""
-
-    home: Home
-    access: ModelAccess
-    started: RunStarted
-
-    async def route(self, subtask: Subtask, rung: ModelAlias, entry: bool) -> Route | Refusal:
-        left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
-        request = Request(
-            text=f"{subtask.title}\n{subtask.instructions}",
-            input_tokens=subtask.estimate.input_tokens.high + PROMPT_OVERHEAD_TOKENS,
-            needs_output_tokens=(
-                edit_needs(subtask.estimate) if subtask.deliverable is Deliverable.EDIT else LEAST_TEXT_TOKENS
-            ),
-            tag=subtask.tag,
-            checkable=subtask.deliverable is Deliverable.EDIT,
-            override=self.started.model_override,
-            rung=rung,
-            entry=entry,
-        )
-        return route(request, self.table, left=left, standard=self.home.standard)
-
-    @cached_property
-    def known(self) -> Calibration:
-        """The user's own runs, read when an escalation has to wait for money: most runs never ask."""
-        return past_of(self.home).calibration
-
-    @property
-    def table(self) -> RoutingTable:
-        return self.access.table
-
-    def odds(self, subtask: Subtask, model: ModelAlias) -> float:
-        """The chance that an escalated attempt passes, from the user's own runs once there are enough of them."""
-        return self.known.odds(
-            model,
-            subtask.tag.rule,
-            tier=subtask.tag.tier,
-            smart=model == self.table.tier_models.get(SMART),
-            entry=False,
-            again=False,
-        )
-
-    async def left(self) -> Usd | None:
-        left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
-        return min(left.values(), default=None)
-
-    def expected(self, subtask: Subtask, model: ModelAlias) -> Usd:
-        """What one attempt is likely to cost, for the order of escalations."""
-        if not self.table.catalogue.pool(model):
-            return ZERO
-        return self.table.catalogue.worst_case(
-            model,
-            input_tokens=subtask.estimate.input_tokens.likely,
-            max_output_tokens=subtask.estimate.output_tokens.likely,
-        )
 
 
 @contextlib.contextmanager

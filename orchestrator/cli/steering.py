@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.adapters.runs import KnownRun
+    from orchestrator.adapters.workspaces import GitWorkspaces
     from orchestrator.core.dispatch import Dispatch
     from orchestrator.core.domain import RunId, SubtaskId
     from orchestrator.core.events import Event
@@ -120,6 +121,8 @@ def cancel(
     try:
         with RunLock.acquire(home.git, home.state, run=chosen.run, clock=home.clock):
             _write(home, chosen.run, CancelRequested(at=at), RunEnded(cancelled=True, at=at))
+            for line in _workspaces(home, chosen.run).clear_away():
+                typer.echo(line)
         typer.echo(f"run {chosen.run} is cancelled; what landed is on {chosen.branch}")
     except RunLocked as locked:
         if locked.occupant is None or locked.occupant.run != chosen.run:
@@ -351,20 +354,23 @@ def _row(entry: KnownRun, *, with_repository: bool) -> str:
     )
 
 
+def _workspaces(home: Home, run: RunId) -> GitWorkspaces:
+    from orchestrator.adapters.workspaces import GitWorkspaces
+
+    return GitWorkspaces(home.git, run=run, base=home.git.head(), state=home.state)
+
+
 def _prune(home: Home) -> None:
     """Remove what finished runs left in the state directory; journal, commits and kept refs stay."""
-    import asyncio
     import shutil
 
     from orchestrator.adapters.state import run_directory
-    from orchestrator.adapters.workspaces import GitWorkspaces
 
     pruned = 0
     for entry in _known(home):
         if entry.standing.unfinished:
             continue
-        workspaces = GitWorkspaces(home.git, run=entry.run, base=home.git.head(), state=home.state)
-        for line in asyncio.run(workspaces.reclaim()):
+        for line in _workspaces(home, entry.run).clear_away():
             typer.echo(line)
         directory = run_directory(home.state, entry.run)
         if directory.exists():

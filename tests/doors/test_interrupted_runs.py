@@ -115,3 +115,5 @@ def test_cancel_from_another_process_ends_a_live_run(scene: Scene):
     assert done.returncode == 0, done.stderr
     assert ends(process) == 1
     assert scene.report()["state"] == "cancelled"
+    # What was under way is kept on refs at most: nobody can go on with it.
+    assert len(scene.git("worktree", "list").splitlines()) == 1

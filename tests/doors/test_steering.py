@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator import cli
 from orchestrator.adapters.run_lock import RunLock
+from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.cli.following import follow
 from orchestrator.cli.progress import SilentView
 from orchestrator.core.domain import RunId, SubtaskId, WaitingFor
@@ -23,8 +24,9 @@ from orchestrator.core.events import (
     RunStarted,
     SkipRequested,
 )
+from orchestrator.core.ports import Worktree
 from orchestrator.wiring import Home, open_home
-from tests.core.runs import finished, landed, plan, rejected, started, subtask
+from tests.core.runs import attempt, finished, landed, plan, rejected, started, subtask
 from tests.doors.test_progress import STARTED
 
 OLD, NEW = RunId("20261123-100000-abcd"), RunId("20261123-110000-ef01")
@@ -170,6 +172,26 @@ def test_cancelling_a_stopped_run_ends_it(opened: Home, capsys: pytest.CaptureFi
     assert f"run {NEW} is cancelled" in capsys.readouterr().out
     assert [type(event) for event in opened.store.events(NEW)][-2:] == [CancelRequested, RunEnded]
     assert orchestrator("cancel") == 2
+
+
+async def made(spaces: GitWorkspaces) -> Worktree:
+    worktree = await spaces.create(attempt("parse#1"))
+    Path(worktree.path, "new.txt").write_text("half done\n")
+    return worktree
+
+
+def test_cancelling_a_stopped_run_keeps_what_was_under_way_on_a_ref(
+    opened: Home, capsys: pytest.CaptureFixture[str]
+):
+    journal(opened, NEW, started("parse#1"))
+    spaces = GitWorkspaces(opened.git, run=NEW, base=opened.git.head(), state=opened.state)
+    asyncio.run(spaces.start())
+    worktree = asyncio.run(made(spaces))
+    assert orchestrator("cancel") == 0
+    ref = f"refs/orchestrator/{NEW}/parse/1"
+    assert f"unfinished work of parse.1 is kept under {ref}" in capsys.readouterr().out
+    assert not Path(worktree.path).exists()
+    assert opened.git.read_blob(ref, "new.txt") == b"half done\n"
 
 
 def test_with_two_unfinished_runs_one_must_be_named_and_its_end_will_do(

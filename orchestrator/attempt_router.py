@@ -1,0 +1,76 @@
+"""Where an attempt of one run goes, what it may cost, how likely it passes: `core.routing` with the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator.core.calibration import Calibration
+from orchestrator.core.catalogue import RoutingTable
+from orchestrator.core.domain import SMART, Deliverable, ModelAlias, Refusal, Route, RunId, Subtask
+from orchestrator.core.events import RunStarted
+from orchestrator.core.money import ZERO, Usd
+from orchestrator.core.routing import LEAST_TEXT_TOKENS, Request, edit_needs, route
+from orchestrator.plans import past_of
+from orchestrator.wiring import Home, ModelAccess
+
+PROMPT_OVERHEAD_TOKENS = 1500
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptRouter:
+    """`core.routing` for the attempts of one run, with what the ledger has left."""
+
+    home: Home
+    access: ModelAccess
+    started: RunStarted
+
+    async def route(self, subtask: Subtask, rung: ModelAlias, entry: bool) -> Route | Refusal:
+        left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
+        request = Request(
+            text=f"{subtask.title}\n{subtask.instructions}",
+            input_tokens=subtask.estimate.input_tokens.high + PROMPT_OVERHEAD_TOKENS,
+            needs_output_tokens=(
+                edit_needs(subtask.estimate) if subtask.deliverable is Deliverable.EDIT else LEAST_TEXT_TOKENS
+            ),
+            tag=subtask.tag,
+            checkable=subtask.deliverable is Deliverable.EDIT,
+            override=self.started.model_override,
+            rung=rung,
+            entry=entry,
+        )
+        return route(request, self.table, left=left, standard=self.home.standard)
+
+    @cached_property
+    def known(self) -> Calibration:
+        """The user's own runs, read when an escalation has to wait for money: most runs never ask."""
+        return past_of(self.home).calibration
+
+    @property
+    def table(self) -> RoutingTable:
+        return self.access.table
+
+    def odds(self, subtask: Subtask, model: ModelAlias) -> float:
+        """The chance that an escalated attempt passes, from the user's own runs once there are enough of them."""
+        return self.known.odds(
+            model,
+            subtask.tag.rule,
+            tier=subtask.tag.tier,
+            smart=model == self.table.tier_models.get(SMART),
+            entry=False,
+            again=False,
+        )
+
+    async def left(self) -> Usd | None:
+        left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
+        return min(left.values(), default=None)
+
+    def expected(self, subtask: Subtask, model: ModelAlias) -> Usd:
+        """What one attempt is likely to cost, for the order of escalations."""
+        if not self.table.catalogue.pool(model):
+            return ZERO
+        return self.table.catalogue.worst_case(
+            model,
+            input_tokens=subtask.estimate.input_tokens.likely,
+            max_output_tokens=subtask.estimate.output_tokens.likely,
+        )
