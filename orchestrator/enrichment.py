@@ -168,7 +168,8 @@ async def ask(
         )
         try:
             for key, request in questions.requests.items():
-                reply = await model.complete(request)
+                # Failed calls count: what was said above is the most that all of it costs.
+                reply = await model.complete(replace(request, bill_cap=questions.most - bill))
                 bill += reply.bill
                 found = _answers(reply.text)
                 answers |= found

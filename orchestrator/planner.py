@@ -31,7 +31,16 @@ from orchestrator.core.planning import (
     plan_to_json,
     with_finished,
 )
-from orchestrator.core.ports import BudgetExceeded, Flag, Message, Model, ModelReply, ModelRequest
+from orchestrator.core.ports import (
+    BudgetExceeded,
+    Flag,
+    Message,
+    Model,
+    ModelReply,
+    ModelRequest,
+    ModelUnavailable,
+    RequestRefused,
+)
 from orchestrator.core.standards import Standard
 from orchestrator.core.text import one_line
 from orchestrator.core.words import counted
@@ -136,7 +145,10 @@ class Planner:
                 self.say("planning: $0.00, the same question was answered before (--fresh asks again)")
                 return Planned(plan=self._finished(brief, plan), cached=True)
         count = len(question.files)
-        self.say(f"planning: at most {worst.rounded()} ({self.alias}, {counted(count, 'file')} of context)")
+        self.say(
+            f"planning: at most {worst.rounded()} a call, {cap.rounded()} in all "
+            f"({self.alias}, {counted(count, 'file')} of context)"
+        )
         tab = _Tab(cap, files=question.files)
         plan, messages = await self._ask(question, brief, tab)
         plan = await self._expand(question, messages, brief, plan, tab)
@@ -283,7 +295,8 @@ class Planner:
         try:
             reply = await self._call(question, asked, brief, tab)
             return self._compiled(reply, brief, 2 * brief.limit)
-        except (InvalidPlan, BudgetExceeded) as error:
+        except (InvalidPlan, BudgetExceeded, ModelUnavailable, RequestRefused) as error:
+            # Whatever became of the second call, the plan is there and paid.
             self.say(f"they stay smart: {one_line(str(error), 120)}")
             return plan
 
@@ -313,6 +326,7 @@ class Planner:
                 schema_name="plan",
                 deadline_seconds=self.deadline_seconds,
                 files=question.files,
+                bill_cap=tab.left,
             )
         )
         tab.bill += reply.bill

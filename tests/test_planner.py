@@ -18,7 +18,7 @@ from orchestrator.core.domain import DecidedBy, ModelAlias, Plan, Provenance, Su
 from orchestrator.core.money import Price, Rates, Usd
 from orchestrator.core.planning import plan_to_json
 from orchestrator.core.planning_edits import retag
-from orchestrator.core.ports import BudgetExceeded, ModelReply, ModelRequest
+from orchestrator.core.ports import BudgetExceeded, ModelReply, ModelRequest, ModelUnavailable
 from orchestrator.planner import Planner, PlanningTooDear, PlanNotUsable
 from orchestrator.planner_brief import Brief
 from tests.core.planning_builders import draft, planned, standard
@@ -146,7 +146,7 @@ async def test_a_goal_becomes_a_plan_and_its_price_is_said_before_the_call():
     assert "sent to vendor for planning: src/a.py" in made.plan.notes
     assert desk.said[0].startswith("planning: at most $0.")
     (request,) = desk.model.requests
-    assert (request.purpose, request.files) == ("planning", ("src/a.py",))
+    assert (request.purpose, request.files, request.bill_cap) == ("planning", ("src/a.py",), CAP)
     categories = request.schema["properties"]["subtasks"]["items"]["properties"]["category"]["enum"]  # type: ignore[index]
     assert categories == [rule.id for rule in standard().rules]
     assert "cheap/bug-fixes" in prompt_of(request)
@@ -278,7 +278,12 @@ async def test_subtasks_too_large_for_their_category_are_split_in_a_second_call(
 
 
 @pytest.mark.parametrize(
-    "second", ["not a plan", BudgetExceeded(what="x", needs=CALL, left=CALL, cap=CALL, window="day")]
+    "second",
+    [
+        "not a plan",
+        BudgetExceeded(what="x", needs=CALL, left=CALL, cap=CALL, window="day"),
+        ModelUnavailable("model smart gave no reply"),
+    ],
 )
 async def test_what_cannot_be_split_stays_smart_with_the_reason(second: str | Exception):
     desk = Desk(PlayedModel([reply_of(draft("a", estimate=LARGE)), second]))

@@ -231,6 +231,11 @@ class MeteredModel:
         request = turn.request
         input_bound, max_output = _input_bound(deployment, turn), _output_limit(deployment, turn)
         amount = worst_case(deployment.price, input_tokens=input_bound, max_output_tokens=max_output)
+        if request.bill_cap is not None and not turn.bill + amount <= request.bill_cap:
+            turn.failures.append(
+                f"a call may cost up to {amount}, and {turn.bill} of at most {request.bill_cap} is charged"
+            )
+            raise self._failed(turn)
         try:
             hold = await self._reserve(deployment, amount, request)
         except ModelUnavailable as stopped:

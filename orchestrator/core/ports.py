@@ -56,7 +56,8 @@ class ModelRequest:
     """One question to a model. `purpose` is `attempt`, `planning`, `answer`: it names the hold in the ledger.
 
     `schema` asks for structured output where the model supports it. `deadline_seconds` bounds the whole call,
-    waiting for tokens included. `run_cap` and `attempt_cap` bound what the run and the attempt may cost in all.
+    waiting for tokens included. `run_cap` and `attempt_cap` bound what the run and the attempt may cost in all,
+    `bill_cap` this request with all its failed calls.
     """
 
     model: ModelAlias
@@ -72,6 +73,7 @@ class ModelRequest:
     files: tuple[str, ...] = ()
     run_cap: Usd | None = None
     attempt_cap: Usd | None = None
+    bill_cap: Usd | None = None
 
 
 class Flag(StrEnum):

@@ -204,6 +204,18 @@ async def test_a_failed_reply_is_charged_in_full_and_adds_to_the_bill_of_the_ans
     assert (reply.calls, reply.flags) == (2, (Flag.CUT,))
 
 
+async def test_a_request_is_not_tried_again_above_what_it_may_cost_in_all(
+    provider: ScriptedProvider, ledger: RecordingLedger
+):
+    provider.play("rules: [{fault: {status: 500}}]")
+    cap = Usd.of("0.0005")
+    with pytest.raises(CallsFailed, match=r"of at most \$0.0005 is charged") as caught:
+        await metered(catalogue(deployment(provider.url)), ledger).complete(request(bill_cap=cap))
+    assert ledger.states == ["settled"]
+    assert caught.value.bill == ledger.entries[0].charged == ledger.entries[0].request.amount
+    assert cap < 2 * caught.value.bill
+
+
 @pytest.mark.parametrize("what", ["{status: 500}", "{status: 529}", "reset", "{cut: 30}", "{truncate: 30}"])
 async def test_what_may_have_been_processed_is_charged_and_tried_once_more_only(
     provider: ScriptedProvider, ledger: RecordingLedger, what: str
