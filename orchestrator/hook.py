@@ -11,14 +11,14 @@ import os
 import re
 import select
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.domain import OrchestratorError
 from orchestrator.core.text import one_line, safe_text
-from orchestrator.launching import alive, launch
+from orchestrator.launching import alive, ended, launch
 
 if TYPE_CHECKING:
     from orchestrator.core.domain import Plan, RunId
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_INPUT_BYTES = 1_000_000
 INPUT_SECONDS = 3.0
+START_SECONDS = 3.0
 MAX_ANSWER_BYTES = 2_000
 
 # `/implement-tasks` and the others are what versions 2 of Agent OS call it.
@@ -46,7 +47,7 @@ class BadInput(OrchestratorError):
 
 
 class NothingToDo(OrchestratorError):
-    """There is no task list, or nothing in it is open; the coding agent goes on by itself."""
+    """There is no task list, nothing in it is open, or no run could be started; the agent goes on by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +138,16 @@ def from_words(words: Sequence[str], directory: Path) -> Request:
 # --- the work ---------------------------------------------------------------------------------------
 
 
-def execute_tasks(home: Home, request: Request, environ: Mapping[str, str]) -> Answer:
+def execute_tasks(
+    home: Home, request: Request, environ: Mapping[str, str], *, starting: Callable[[], None] = lambda: None
+) -> Answer:
     """Plan the spec's open tasks, and start them when the user said go. Calls no model; spends nothing itself.
 
-    The same spec with the same contents has one plan and at most one run. Raises NothingToDo, OrchestratorError.
+    The same spec with the same contents has one plan and at most one run. `starting` is called right before that:
+    from there on the caller must wait for the answer. Raises NothingToDo, OrchestratorError.
     """
     from orchestrator.adapters.plan_files import write_plan
+    from orchestrator.adapters.run_lock import occupant
     from orchestrator.adapters.state import digest
     from orchestrator.core.tests_first import only_some
     from orchestrator.plans import repriced
@@ -161,18 +166,27 @@ def execute_tasks(home: Home, request: Request, environ: Mapping[str, str]) -> A
     known = _known_run(home, directory)
     name = source_name(home, tasks)
     if known is not None:
-        run, over = known
-        what = (
-            f"has ended: `orchestrator show {run}`, then `orchestrator accept {run}`"
-            if over
-            else "is under way"
-        )
+        run, state = known
+        what = {
+            "ended": f"has ended: `orchestrator show {run}`, then `orchestrator accept {run}`; "
+            f"for another run of the same tasks `orchestrator run {saved}`",
+            "paused": f"is paused: `orchestrator show {run}` says why, `orchestrator resume {run}` goes on",
+        }.get(state, f"is under way: `orchestrator show {run}`")
         text = (
             f"The orchestrator carries out {name}, not this session: run {run} {what}. "
             f"Nothing new was started and nothing was spent now."
         )
         return Answer(text=text, plan=saved, run=run, subtasks=len(only))
     if request.go or (request.from_prompt and home.settings.hook_dispatch):
+        other = occupant(home.git, home.state)
+        if other is not None:
+            text = (
+                f"Nothing was started and nothing was spent: run {other.run} of the orchestrator works on this "
+                f"repository (`orchestrator show {other.run}`). Say go again when it has ended; until then this "
+                f"session must not do these tasks."
+            )
+            return Answer(text=text, plan=saved, run=str(other.run), subtasks=len(only))
+        starting()
         run = _start(home, directory, saved, request.budget, environ)
         cap = (
             f"at most {request.budget}"
@@ -267,9 +281,31 @@ def _start(home: Home, directory: Path, plan: Path, budget: Usd | None, environ:
         known = _known_run(home, directory)
         if known is not None:
             raise NothingToDo(f"run {known[0]} was started meanwhile")
-        run, process = launch(home, str(plan), log=directory / "output.log", budget=budget, environ=environ)
+        log = directory / "output.log"
+        log.unlink(missing_ok=True)
+        run, process = launch(home, str(plan), log=log, budget=budget, environ=environ)
+        await_start(home, run, process, log=log, seconds=START_SECONDS)
         (directory / "run.json").write_text(json.dumps({"run": run, "process": process}))
     return run
+
+
+def await_start(home: Home, run: RunId, process: int, *, log: Path, seconds: float) -> None:
+    """Return once the run works on the repository, at the latest after `seconds`. Raises NothingToDo when it ends.
+
+    What refuses a run does so at once, and then it must not be said that it carries the tasks out.
+    """
+    from orchestrator.adapters.run_lock import occupant
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not any(True for _ in home.store.events(run)):
+        if ended(process):
+            said = log.read_text("utf-8", "replace").strip().splitlines()
+            why = said[-1].removeprefix("error: ") if said else "it said nothing"
+            raise NothingToDo(f"the run did not start: {one_line(why, 300)}")
+        holder = occupant(home.git, home.state)
+        if holder is not None and holder.run == run:
+            return
+        time.sleep(0.05)
 
 
 # --- output -----------------------------------------------------------------------------------------

@@ -40,6 +40,14 @@ def launch(
     return run, process
 
 
+def ended(process: int) -> bool:
+    """Whether a process that we launched is over, also where its parent, we, has not asked for its exit code yet."""
+    try:
+        return os.waitpid(process, os.WNOHANG)[0] == process
+    except ChildProcessError:
+        return not alive(process)
+
+
 def alive(process: int) -> bool:
     """Whether a process of that id is there."""
     try:

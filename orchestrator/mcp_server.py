@@ -26,7 +26,7 @@ from mcp.types import CallToolResult, ContentBlock, ListRootsResult, ResourceLin
 from orchestrator.core.domain import OrchestratorError, RunId
 from orchestrator.core.money import Usd
 from orchestrator.core.text import one_line, safe_text
-from orchestrator.launching import GUARD, alive, launch
+from orchestrator.launching import GUARD, ended, launch
 from orchestrator.wiring import Home, open_home
 
 MAX_RESULT_BYTES = 2_000
@@ -292,7 +292,7 @@ async def _cancelled_with_the_call(directory: Path, run: RunId, process: int) ->
     except anyio.get_cancelled_exc_class():
         with anyio.CancelScope(shield=True):
             code, _ = await _command(directory, "cancel", run)
-            if code != 0 and not _zombie(process) and alive(process):
+            if code != 0 and not ended(process):
                 # Not in the journal yet, and so unknown to `cancel`.
                 os.kill(process, signal.SIGTERM)
         raise
@@ -302,17 +302,10 @@ async def _begun(home: Home, run: RunId, process: int, log: Path) -> None:
     """Wait for the run's first journalled event. Raises Refused when it ends before one."""
     with anyio.move_on_after(_START_SECONDS):
         while not any(True for _ in home.store.events(run)):
-            if not alive(process) or _zombie(process):
+            if ended(process):
                 said = log.read_text("utf-8", "replace").strip().splitlines()
                 raise Refused(one_line(said[-1] if said else "the run did not start", 400))
             await anyio.sleep(0.2)
-
-
-def _zombie(process: int) -> bool:
-    try:
-        return os.waitpid(process, os.WNOHANG)[0] == process
-    except ChildProcessError:
-        return False
 
 
 async def _followed(
@@ -329,7 +322,7 @@ async def _followed(
         if landed != seen:
             seen = landed
             await context.report_progress(landed, total, f"{landed} of {total} subtasks landed")
-        if _zombie(process) or not alive(process):
+        if ended(process):
             break
         await anyio.sleep(0.5)
     _, said = await _command(directory, "show", run)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.hook import NothingToDo, await_start
+from orchestrator.launching import launch
+from orchestrator.wiring import Home
 from tests.doors.task_project import SPEC, TASKS, Project
 
 NAME = f".agent-os/specs/{SPEC}/tasks.md"
@@ -190,6 +193,35 @@ def test_a_prompt_shows_the_plan_spends_nothing_and_the_go_carries_it_out_once(p
     assert project.tasks.read_text() == TASKS
     project.run("accept", run)
     assert project.tasks.read_text() == TASKS.replace("[ ] 2", "[x] 2")
+
+
+def test_where_another_run_works_a_go_starts_nothing_and_says_so(project: Project):
+    code = (
+        "import sys; from orchestrator.wiring import open_home; from orchestrator.adapters.run_lock import RunLock; "
+        "home = open_home(); run = '20260101-000000-abcd'; "
+        "lock = RunLock.acquire(home.git, home.state, run=run, clock=home.clock); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=project.root,
+        env=project.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        said = project.run("hook", "execute-tasks", stdin=prompt(project, "/execute-tasks go"), code=2)
+        holder.communicate()
+    assert "Nothing was started" in said and "run 20260101-000000-abcd" in said
+    assert "no runs yet" in project.run("runs")
+
+
+def test_a_run_that_does_not_start_is_not_said_to_carry_anything_out(project: Project):
+    home = Home(environ=project.environ, repository=project.root)
+    log = project.scratch / "output.log"
+    run, process = launch(home, "no-such-plan.json", log=log, budget=None, environ=project.environ)
+    with pytest.raises(NothingToDo, match="the run did not start: there is no file no-such-plan"):
+        await_start(home, run, process, log=log, seconds=60)
 
 
 def test_flags_do_the_same_as_a_prompt(project: Project):
