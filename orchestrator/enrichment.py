@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.adapters.formats.drafting import with_test_globs
 from orchestrator.core.domain import (
     CHEAP,
     Check,
@@ -258,7 +259,7 @@ def _better(
         except UnknownRule as error:
             left_out.append(f"{subtask.id}: {one_line(str(error), 120)}")
     if subtask.touches is None and (touches := _paths(answer.get("touches"), subtask, left_out)):
-        subtask = replace(subtask, touches=touches)
+        subtask = replace(subtask, touches=tuple(with_test_globs(touches)))
         inferred.append("touches")
     if not subtask.checks and (checks := _checks(answer.get("checks"), subtask, paths, left_out)):
         subtask = replace(subtask, checks=checks)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.adapters.formats.detection import detect
-from orchestrator.adapters.formats.drafting import draft_of
+from orchestrator.adapters.formats.drafting import draft_of, with_test_globs
 from orchestrator.adapters.formats.task_files import read_bytes, read_task_file, replace_file
 from orchestrator.adapters.formats.task_list import MAX_BYTES, TaskFileFault
 from orchestrator.adapters.formats.task_master import complexity_of
@@ -156,15 +156,7 @@ def _infer(home: Home, tasks: TaskList, subtasks: list[dict[str, object]]) -> No
         # A path that is not there is a guess of the text: one guess, and the task is not held to any.
         if not all(path in known for path in item.touches):
             continue
-        inferred: dict[str, None] = {}
-        for path in item.touches:
-            stem, _, suffix = path.rpartition("/")[2].rpartition(".")
-            inferred[path] = None
-            if stem and suffix in ("py", "js", "ts", "tsx", "jsx", "go"):
-                inferred[f"**/test_{stem}.*"] = None
-                inferred[f"**/{stem}_test.*"] = None
-                inferred[f"**/{stem}.test.*"] = None
-        plain["touches"] = list(inferred)
+        plain["touches"] = with_test_globs(item.touches)
         notes = plain.setdefault("notes", [])
         assert isinstance(notes, list)
         notes.append("touches: inferred from the files that the text names")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.doors.task_project import SPEC, TASKS, Project
 
+TESTS_OF_BYE = ["**/test_bye.*", "**/bye_test.*", "**/bye.test.*"]
 NAME = f".agent-os/specs/{SPEC}/tasks.md"
 
 
@@ -85,7 +86,7 @@ def test_enriching_infers_files_checks_and_splits_for_a_price_and_leaves_nonsens
         entry["id"]: entry for entry in json.loads((project.root / "plan.json").read_text())["subtasks"]
     }
     assert list(subtasks) == ["2-1", "2-2-part-1", "2-2", "3-1"]
-    assert subtasks["2-1"]["touches"] == ["bye.py", "test_bye.py"]
+    assert subtasks["2-1"]["touches"] == ["bye.py", *TESTS_OF_BYE, "test_bye.py"]
     assert subtasks["2-1"]["checks"] == [{"kind": "tests", "targets": ["test_bye.py"]}]
     assert subtasks["2-1"]["category"] == "cheap/unit-tests"
     assert any("inferred by a model" in note for note in subtasks["2-1"]["notes"])
@@ -109,7 +110,7 @@ def test_planning_a_list_asks_once_within_its_share_and_without_a_model_the_surv
     subtasks = {
         entry["id"]: entry for entry in json.loads((project.root / "plan.json").read_text())["subtasks"]
     }
-    assert subtasks["2-1"]["touches"] == ["bye.py", "test_bye.py"]
+    assert subtasks["2-1"]["touches"] == ["bye.py", *TESTS_OF_BYE, "test_bye.py"]
     # The one whose files the text names needed no model: its tests are known from what they import.
     assert subtasks["3-1"]["checks"] == [{"kind": "tests", "targets": ["test_greet.py"]}]
     offline = project.run("plan", NAME, "--offline")

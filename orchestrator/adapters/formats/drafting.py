@@ -36,6 +36,7 @@ _LARGE_EDIT = {
     "output_tokens": [400, 950, 4_000],
     "seconds": [15, 45, 180],
 }
+_TESTED = ("py", "js", "ts", "tsx", "jsx", "go")
 _TEST_PATH = re.compile(
     r"(^|/)(tests?|__tests__|spec)/|(^|/)test_[^/]*$|[._]test\.[^/]*$|[._-]spec\.[^/]*$|_test\.[^/]*$"
 )
@@ -186,6 +187,17 @@ def _instructions(tasks: TaskList, node: Node, parent: TaskItem | None) -> str:
     return (
         text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "\n(cut here: the rest is in the task file)"
     )
+
+
+def with_test_globs(paths: Iterable[str]) -> list[str]:
+    """Return the paths and, behind each source file, where a test of it would lie: it may change with the file."""
+    found: dict[str, None] = {}
+    for path in paths:
+        found[path] = None
+        stem, _, suffix = path.rpartition("/")[2].rpartition(".")
+        if stem and suffix in _TESTED and not set(stem) & set("*?[") and not _TEST_PATH.search(path):
+            found |= dict.fromkeys((f"**/test_{stem}.*", f"**/{stem}_test.*", f"**/{stem}.test.*"))
+    return list(found)
 
 
 def _sound(paths: Iterable[str]) -> list[str]:
