@@ -97,6 +97,8 @@ def _asked(
             return None
     for what in enriched.left_out[:_SHOWN]:
         say(f"left out: {what}")
+    if not enriched.changed:
+        notes.append("the model inferred nothing that could be used")
     return enriched
 
 

@@ -16,6 +16,7 @@ from orchestrator.launching import launch
 from orchestrator.wiring import Home
 from tests.doors.task_project import SPEC, TASKS, Project
 
+ROOT = Path(__file__).parents[2]
 NAME = f".agent-os/specs/{SPEC}/tasks.md"
 SETTINGS = '{"permissions":{"allow":["Bash(ls:*)"]},\n\n  "hooks": {}}'
 
@@ -222,6 +223,25 @@ def test_a_run_that_does_not_start_is_not_said_to_carry_anything_out(project: Pr
     run, process = launch(home, "no-such-plan.json", log=log, budget=None, environ=project.environ)
     with pytest.raises(NothingToDo, match="the run did not start: there is no file no-such-plan"):
         await_start(home, run, process, log=log, seconds=60)
+
+
+@pytest.mark.slow
+def test_a_prompt_starts_the_run_at_once_where_the_user_has_configured_it_and_the_repository_cannot(
+    project: Project,
+):
+    chosen = "orchestrator:\n  hook_dispatch: true\n"
+    own = project.root / "litellm_budget_config.yaml"
+    own.write_text(chosen)
+    assert "Nothing runs yet" in project.run("hook", "execute-tasks", stdin=prompt(project))
+    own.unlink()
+    packaged = (ROOT / "templates" / "litellm_budget_config.yaml").read_text(encoding="utf-8")
+    assert "\norchestrator:\n" in packaged
+    config = project.scratch / "mine.yaml"
+    config.write_text(packaged.replace("\norchestrator:\n", "\n" + chosen, 1))
+    project.environ["ORCHESTRATOR_CONFIG"] = str(config)
+    said = project.run("hook", "execute-tasks", stdin=prompt(project, "/execute-tasks 2"), code=2)
+    assert "this session must not do them too" in said
+    ended(project, run_in(said))
 
 
 def test_flags_do_the_same_as_a_prompt(project: Project):

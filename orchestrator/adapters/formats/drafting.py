@@ -150,7 +150,7 @@ def _subtask(
         notes.append(one_line(f"complexity {score} of 10: {why}", 1000))
     touches = _sound(item.touches or ())
     if (tasks.format == "spec-kit" and touches) or (touches and tasks.format == "task-master"):
-        plain["touches"] = touches
+        plain["touches"] = with_test_globs(touches)
     if _SMALL.match(item.title) or (touches and all(_DOCUMENT_PATH.search(path) for path in touches)):
         plain["estimate"] = _SMALL_EDIT
     elif _LARGE.match(item.title):
