@@ -228,6 +228,12 @@ def test_a_path_narrows_the_facts_but_the_commands_of_the_root_stay(tmp_path: Pa
     assert everything.digest != found.digest
 
 
+def test_a_path_that_matches_nothing_is_a_mistake_and_no_empty_survey(shop: Path, tmp_path: Path):
+    with pytest.raises(SurveyFailed, match=r"no file at [0-9a-f]{12} matches shpo/\*\*, test:"):
+        find(shop, tmp_path, paths=("shpo/**", "test"))
+    assert find(shop, tmp_path, paths=("shpo/**", "tests")).paths == ("shpo/**", "tests")
+
+
 def test_files_that_no_parser_can_stand_cost_only_themselves(tmp_path: Path):
     root = tmp_path / "deep"
     make_repository(
@@ -357,6 +363,7 @@ def test_declarations_benchmarks_and_files_of_one_system_want_no_test():
         "pkg/now_windows.go",
         "pkg/poll_linux_arm64.go",
         "pkg/hash_amd64.go",
+        "database/seeds/users.ts",
         "benchtop.py",
         "pkg/now.go",
     )

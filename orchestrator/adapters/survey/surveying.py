@@ -22,10 +22,11 @@ from orchestrator.adapters.survey.store import SurveyStore
 from orchestrator.adapters.survey.untested import tests_of, untested
 from orchestrator.core.facts import FunctionSize, Package, Skipped, SourceFile, Survey, shares
 from orchestrator.core.serial import encode
+from orchestrator.core.text import one_line
 from orchestrator.core.words import counted
 
 # Raised whenever the same commit would give other facts.
-_RULES = "4"
+_RULES = "5"
 _MAX_FUNCTIONS = 2000
 _NOTABLE_COMPLEXITY = 5
 
@@ -52,6 +53,11 @@ async def survey(
     if (kept := store.load(key)) is not None:
         return kept
     listing = await git.tree(resolved, paths)
+    if paths and not listing.blobs and not listing.skipped:
+        shown = one_line(", ".join(paths), 200)
+        raise SurveyFailed(
+            f"no file at {resolved[:12]} matches {shown}: name a directory or a glob of files that are committed"
+        )
     with tempfile.TemporaryDirectory(prefix="survey-", dir=cache) as directory:
         snapshot = await take(git, (*listing.blobs, *listing.beside), Path(directory).resolve())
         found = await _facts(git, resolved, listing, snapshot, installed)

@@ -13,7 +13,7 @@ from orchestrator.core.facts import Package, SourceFile, Untested
 _WANTED = ECMASCRIPT | {"Python", "Go", "Rust", "Java", "Kotlin", "C#", "Ruby", "PHP"}
 _LEAVE_OUT = re.compile(
     r"(^|/)(setup|conftest|manage|noxfile|fabfile|tasks|conf|settings|config|wsgi|asgi|version|_version|__main__)\.py$"
-    r"|(^|/)(migrations|alembic|scripts?|bin|tools|dev|fuzz(ing)?|public|static|assets)/|\.d\.[cm]?ts$|\.config\.[cm]?[jt]s$"
+    r"|(^|/)(migrations|seeds?|seeders?|alembic|scripts?|bin|tools|dev|fuzz(ing)?|public|static|assets)/|\.d\.[cm]?ts$|\.config\.[cm]?[jt]s$"
     r"|(^|/)(gulpfile|gruntfile|webpack[^/]*|next-env)\.[jt]s$|(^|/)(main|doc)\.go$|(^|/)(main|lib|mod|build)\.rs$"
     # Go builds these on one system or processor alone: a test of them may never run.
     r"|_(aix|android|darwin|dragonfly|freebsd|illumos|ios|js|linux|netbsd|openbsd|plan9|solaris|unix|wasip1|windows)"
