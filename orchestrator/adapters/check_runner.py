@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.adapters.processes import CannotStart, Completed
 from orchestrator.adapters.sandbox import Sandbox, run_sandboxed
-from orchestrator.adapters.scrubbing import scrubbed
+from orchestrator.adapters.scrubbing import scrubbed, secrets_in
 from orchestrator.core.domain import CheckResult
 from orchestrator.core.text import safe_text
 
@@ -123,12 +123,13 @@ class CheckRunner:
             limit=done.limit,
         )
 
-    @staticmethod
-    def plain(text: str, worktree: str, environment: Environment) -> str:
-        """What a command said, safe to show: without colours, paths as in the repository, no secret we gave it."""
+    def plain(self, text: str, worktree: str, environment: Environment) -> str:
+        """What a command said, safe to show: without colours, paths as in the repository, no secret of ours."""
         for place in (worktree, os.path.realpath(worktree)):
             text = text.replace(f"{place}/", "").replace(place, ".")
-        text = scrubbed(_TERMINAL_CODES.sub("", text), environment.secrets)
+        # Our keys too: without a sandbox a command can read the environment of the process that started it.
+        secrets = environment.secrets | secrets_in(self.environ)
+        text = scrubbed(_TERMINAL_CODES.sub("", text), secrets)
         return safe_text(text.replace("\r\n", "\n"))
 
 
