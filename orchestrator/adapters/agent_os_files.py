@@ -10,7 +10,7 @@ import contextlib
 import difflib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -101,21 +101,27 @@ def opencode_folder(root: Path, *, user: bool, configuration: str | None = None)
     return place if place.is_relative_to(root) else root / ".config" / "opencode"
 
 
-def wanted(root: Path, *, agents: Sequence[str], hook: bool, opencode: Path | None = None) -> list[Change]:
+def wanted(
+    root: Path,
+    *,
+    agents: Sequence[str],
+    hook: bool,
+    opencode: Path | None = None,
+    ours: Collection[Path] = (),
+) -> list[Change]:
     """Everything an install would change beneath `root`; empty when it is all there.
 
-    `opencode` is the folder of OpenCode, the project's own where none is named.
+    `opencode` is the folder of OpenCode, the project's own where none is named. `ours` are files that an earlier
+    install made and nobody changed since: they become what this version makes.
     """
     changes = []
     for layout in layouts(root):
-        changes.append(_new(layout / "standards" / "prompt-optimization.md", _packaged("standards")))
+        changes.append(_new(layout / "standards" / "prompt-optimization.md", _packaged("standards"), ours))
         own = [layout / "instructions" / "core", layout / "instructions"]
         instructions = next((folder / "execute-tasks.md" for folder in own if _is_file(folder)), None)
-        if instructions is not None and _read(instructions) != _packaged("instructions"):
-            changes.append(_block(instructions))
-        elif instructions is None:
-            folder = own[0] if own[0].is_dir() else own[1]
-            changes.append(_new(folder / "execute-tasks.md", _packaged("instructions")))
+        if instructions is None:
+            instructions = (own[0] if own[0].is_dir() else own[1]) / "execute-tasks.md"
+        changes.append(_new_or_block(instructions, _packaged("instructions"), ours))
         for name in LATER_COMMANDS:
             own_command = layout / "commands" / name / f"{name}.md"
             changes += [_block(own_command)] if own_command.is_file() else []
@@ -132,7 +138,7 @@ def wanted(root: Path, *, agents: Sequence[str], hook: bool, opencode: Path | No
                 for line in text.splitlines(keepends=True)
                 if not line.startswith((b"argument-hint", b"allowed-"))
             )
-        changes.append(_block(place) if place.exists() and _read(place) != text else _new(place, text))
+        changes.append(_new_or_block(place, text, ours))
         for name in LATER_COMMANDS:
             for other in (folders[agent] / "agent-os" / f"{name}.md", folders[agent] / f"{name}.md"):
                 changes += [_block(other)] if other.is_file() else []
@@ -161,19 +167,29 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _new(path: Path, text: bytes) -> Change:
+def _new(path: Path, text: bytes, ours: Collection[Path]) -> Change:
     """A file of ours where there is none; a user's own file of that name stays as it is."""
     before = _read(path) if path.exists() or path.is_symlink() else None
-    return Change(path=path, kind=Kind.FILE, before=before, after=text if before is None else before)
+    after = text if before is None or path in ours else before
+    return Change(path=path, kind=Kind.FILE, before=before, after=after)
+
+
+def _new_or_block(path: Path, text: bytes, ours: Collection[Path]) -> Change:
+    """A file of ours where there is none, else our block in the user's."""
+    there = path.exists() and path not in ours and _read(path) != text
+    return _block(path) if there else _new(path, text, ours)
 
 
 def _block(path: Path) -> Change:
     before = _read(path)
+    block = _BLOCK.encode()
     if BEGIN in before:
-        return Change(path=path, kind=Kind.BLOCK, before=before, after=before)
+        start, end = before.find(BEGIN), before.find(END, before.find(BEGIN))
+        # An earlier version's block becomes this version's; half a block is left to the user.
+        after = before if end < 0 else before[:start] + block.rstrip(b"\n") + before[end + len(END) :]
+        return Change(path=path, kind=Kind.BLOCK, before=before, after=after)
     front = _FRONT.match(before)
     head = front.group() if front is not None else b""
-    block = _BLOCK.encode()
     if head and not head.endswith(b"\n"):
         block = b"\n" + block
     return Change(path=path, kind=Kind.BLOCK, before=before, after=head + block + before[len(head) :])
@@ -232,6 +248,16 @@ def without_hook(path: Path, data: bytes) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
+def _original(change: Change, known: Mapping[str, Any] | None) -> dict[str, str | None]:
+    """What an uninstall is to give back: the file as it was before the first install, as far as that is known."""
+    if known is not None and change.before == base64.b64decode(known["after"]):
+        return {"before": known["before"]}
+    before = change.before
+    if before is not None and change.kind is Kind.BLOCK:
+        before = without_block(before)
+    return {"before": None if before is None else base64.b64encode(before).decode()}
+
+
 # --- doing and undoing ------------------------------------------------------------------------------
 
 
@@ -248,6 +274,11 @@ class Installed:
             value = json.loads(self._record.read_bytes())
         except FileNotFoundError:
             return []
+        except ValueError:
+            raise InstallRefused(
+                f"{self._record} is damaged, so what was there before is not known: take out what stands between "
+                f"{BEGIN.decode()} and {END.decode()} by hand, then delete it"
+            ) from None
         return [entry for entry in value.get("entries", []) if isinstance(entry, dict)]
 
     def _write(self, entries: list[dict[str, Any]]) -> None:
@@ -262,13 +293,16 @@ class Installed:
         """Make the changes; each is remembered before it is made."""
         for change in changes:
             name = change.path.relative_to(self.root).as_posix()
-            made = self._missing_folders(change.path.parent)
+            known = next((entry for entry in self.entries() if entry["path"] == name), None)
             entry = {
                 "path": name,
                 "kind": change.kind.value,
-                "before": None if change.before is None else base64.b64encode(change.before).decode(),
+                **_original(change, known),
                 "after": base64.b64encode(change.after).decode(),
-                "folders": made,
+                "folders": [
+                    *(known["folders"] if known else ()),
+                    *self._missing_folders(change.path.parent),
+                ],
             }
             if change.before is not None:
                 keep_backup(self._backups, change.path.name, change.before)
@@ -276,6 +310,16 @@ class Installed:
             change.path.parent.mkdir(parents=True, exist_ok=True)
             if not replace_file(change.path.resolve(), change.after, expected=change.before):
                 raise InstallRefused(f"{change.path} was changed meanwhile: run install again")
+
+    def unchanged(self) -> frozenset[Path]:
+        """Files that an install made new and that are as it made them."""
+        return frozenset(
+            path
+            for entry in self.entries()
+            if entry["before"] is None
+            and (path := self.root / entry["path"]).is_file()
+            and path.read_bytes() == base64.b64decode(entry["after"])
+        )
 
     def _missing_folders(self, folder: Path) -> list[str]:
         found = []

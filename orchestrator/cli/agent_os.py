@@ -42,7 +42,14 @@ def install(
 
     root, state = _places(user)
     opencode = opencode_folder(root, user=user, configuration=os.environ.get("XDG_CONFIG_HOME"))
-    changes = wanted(root, agents=_agents(agent, root, opencode), hook=hook, opencode=opencode)
+    installed = Installed(root, state)
+    changes = wanted(
+        root,
+        agents=_agents(agent, root, opencode),
+        hook=hook,
+        opencode=opencode,
+        ours=installed.unchanged(),
+    )
     if not layouts(root):
         typer.echo(f"no Agent OS in {root}: only the slash commands", err=True)
     if not changes:
@@ -52,7 +59,7 @@ def install(
         for change in changes:
             typer.echo(safe_text(change.diff()), nl=False)
         return
-    Installed(root, state).install(changes)
+    installed.install(changes)
     for change in changes:
         typer.echo(
             f"{change.path.relative_to(root.resolve())}: {'new' if change.before is None else 'changed'}"

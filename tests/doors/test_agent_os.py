@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,34 @@ def test_uninstall_keeps_what_the_user_wrote_since(project: Project):
     project.run("agent-os", "uninstall")
     assert own.read_text() == "mine\nand more\n"
     assert json.loads(settings.read_text()) == {"model": "x"}
+
+
+def test_a_later_version_renews_what_an_earlier_one_installed_and_still_gives_all_back(project: Project):
+    from orchestrator.adapters.agent_os_files import Installed, wanted
+
+    state = project.scratch / "state"
+    own = project.root / ".agent-os" / "instructions" / "core" / "execute-tasks.md"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"Mine")
+    project.git("add", ".")
+    project.git("commit", "-q", "-m", "mine")
+    old = Installed(project.root, state)
+    old.install(
+        [
+            replace(change, after=change.after.replace(b"orchestrator", b"predecessor"))
+            if change.before is None
+            else replace(change, after=change.after.replace(b"Before anything else", b"At once"))
+            for change in wanted(project.root, agents=["claude"], hook=False)
+        ]
+    )
+    command = project.root / ".claude" / "commands" / "execute-tasks.md"
+    assert b"predecessor" in command.read_bytes() and b"At once" in own.read_bytes()
+    project.run("agent-os", "install", "--for", "claude")
+    assert b"predecessor" not in command.read_bytes() and b"orchestrator:begin" not in command.read_bytes()
+    assert b"At once" not in own.read_bytes() and own.read_bytes().count(b"orchestrator:begin") == 1
+    assert "already" in project.run("agent-os", "install", "--for", "claude")
+    project.run("agent-os", "uninstall")
+    assert project.git("status", "--porcelain", "--ignored") == ""
 
 
 def test_settings_that_are_not_json_are_left_alone_by_name(project: Project):

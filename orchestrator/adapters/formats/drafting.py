@@ -145,8 +145,10 @@ def _subtask(
         "source": f"{source}#{','.join(node.covers)}"[:400],
     }
     notes = [f"{other.id} {other.title}: decided by the same checks" for other in node.also]
-    if item.id in complexity:
-        score, why = complexity[item.id]
+    # task-master rates its top tasks alone.
+    rated = complexity.get(item.id) or complexity.get(item.parent or "")
+    if rated is not None:
+        score, why = rated
         notes.append(one_line(f"complexity {score} of 10: {why}", 1000))
     touches = _sound(item.touches or ())
     if (tasks.format == "spec-kit" and touches) or (touches and tasks.format == "task-master"):
