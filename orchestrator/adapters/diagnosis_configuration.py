@@ -72,11 +72,14 @@ def _warning(what: str, remedy: str = "") -> Finding:
 
 def _proxy_keys(sources: Sequence[Source]) -> list[Finding]:
     findings = []
-    for source in sources:
+    for place, source in enumerate(sources, 1):
         for path, meaning in _OURS.items():
             line = _line_of(source.root, path)
             # A routing section under router_settings is seen at the top level too.
-            if line is not None and _line_of(source.root, f"router_settings.{path}") is None:
+            if line is None or _line_of(source.root, f"router_settings.{path}") is not None:
+                continue
+            # Of a key that a file laid over says again, that one is the user's.
+            if all(_line_of(over.root, path) is None for over in sources[place:]):
                 findings.append(_note(f"{source.root.file}:{line}: {path}: {meaning}"))
         models = source.root.items.get("model_list")
         for entry in models.items if isinstance(models, tree.Sequence) else ():

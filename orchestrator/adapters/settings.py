@@ -186,7 +186,10 @@ def _read(top: Fields) -> tuple[list[Declared], BudgetRules, RoutingTable, Optio
         if (section := top.inside(name)) is not None:
             section.not_nearly(ours)
     declared = read_model_list(top)
-    aliases = list(dict.fromkeys(str(entry.alias) for entry in declared))
+    # Those of faulty entries too: a rule that names one is not wrong for that.
+    entries = top.node.items.get("model_list")
+    names = [_model_name(item) for item in entries.items] if isinstance(entries, tree.Sequence) else []
+    aliases = list(dict.fromkeys(name for name in names if name))
     table = RoutingTable(
         catalogue=Catalogue(pools={}), rules=read_rules(top, aliases), bands=read_bands(top, aliases)
     )

@@ -49,7 +49,9 @@ class Fields:
                 self.problems.append(
                     Problem(
                         where=f"{self.node.file}:{self.node.line}",
-                        what=f"{one_line(self.path, 100)}: {key} is missing",
+                        what=f"{one_line(self.path, 100)}: {key} is missing"
+                        if self.path
+                        else f"{key} is missing",
                     )
                 )
 

@@ -120,6 +120,8 @@ def _declared(entry: Fields) -> Declared | None:
     parameters.require("model")
     model = parameters.text("model")
     if model is None:
+        parameters.not_nearly(("model",))
+        _key_variable(parameters, "")
         return None
     if not alias.isprintable() or "," in alias or len(alias) > 60:
         entry.fault("model_name", "an alias is at most 60 printable characters without a comma")
@@ -194,7 +196,7 @@ def _key_variable(parameters: Fields, model: str) -> str | None:
         return None if "api_base" in parameters or "base_url" in parameters else KEY_VARIABLES.get(provider)
     name = node.text.removeprefix("os.environ/")
     if name == node.text or not name.isidentifier():
-        parameters.fault("api_key", "a key does not belong into a file: write os.environ/NAME")
+        parameters.fault("api_key", "a key does not belong in a file: write os.environ/NAME")
         return None
     return name
 
@@ -217,7 +219,7 @@ def _api_base(parameters: Fields) -> tuple[str | None, str | None]:
     if not value.startswith(("http://", "https://")) or any(char.isspace() for char in value):
         parameters.fault(key, f"{one_line(value, 60)!r} is no http or https address")
     if "@" in value.partition("://")[2].partition("/")[0]:
-        parameters.fault(key, "an address with a user name or password does not belong into a file")
+        parameters.fault(key, "an address with a user name or password does not belong in a file")
     return value, None
 
 

@@ -146,7 +146,9 @@ def _run_command(name: str, arguments: list[str]) -> int:
         _say("interrupted")
         return 130
     except usage_error as error:
-        _say(f"error: {safe_text(str(error))}\n`orchestrator {name} --help` explains the command.")
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else f"orchestrator {name}"
+        _say(f"error: {safe_text(_wrong_use(error))}\n`{path} --help` explains the command.")
         return 2
     except BrokenPipeError:
         raise
@@ -155,6 +157,16 @@ def _run_command(name: str, arguments: list[str]) -> int:
             raise
         _say(f"error: {safe_text(str(error))}; nothing was lost: fix the cause and run the command again")
         return 2
+
+
+def _wrong_use(error: Any) -> str:
+    """What is wrong, with the option or argument that it is about."""
+    if type(error).__name__ == "MissingParameter":
+        return str(error.format_message()).rstrip(".")
+    param = getattr(error, "param", None)
+    where = getattr(error, "param_hint", None) or (param.opts[0] if param is not None else "")
+    told = str(error)
+    return told if not where or told.startswith(where) else f"{where}: {told}"
 
 
 class _Terminated(SystemExit):

@@ -67,12 +67,13 @@ def history(
 
     if csv and as_json:
         raise typer.BadParameter("choose one of --csv and --json")
+    moment = _moment(since)
     home = open_home(config)
     records = _records(home)
     if calibration:
         _print_rows(_calibration_rows(home, records, run), csv=csv, as_json=as_json)
         return
-    entries = records.entries(run=run, since=_moment(since)) if records is not None else ()
+    entries = records.entries(run=run, since=moment) if records is not None else ()
     if as_json:
         typer.echo(json.dumps([encode(entry) for entry in entries], indent=2))
     elif csv:
@@ -160,7 +161,8 @@ def reconcile(
 @app.command()
 def scenario(
     name: Annotated[
-        str | None, typer.Argument(help="`all-smart`, `split` or `mix`; left out: the first two compared.")
+        str | None,
+        typer.Argument(help="full-day, high-intensity, all-smart, split or mix; left out: all but mix."),
     ] = None,
     requests: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many requests.")] = 10,
     tokens: Annotated[str, typer.Option(metavar="IN/OUT", help="Tokens of one request.")] = "3000/1000",
@@ -287,7 +289,11 @@ def set_to(
         typer.echo(f"the file as it was: {edited.backup}")
     typer.echo(f"the budget is {cap} per {home.settings.budget.duration}")
     if now != cap:
-        typer.echo(f"in this directory another configuration makes it {now}", err=True)
+        over = open_home(config).settings.sources[-1]
+        typer.echo(
+            f"but here it stays {now}: {over} says so; change max_budget there, then run `orchestrator trust`",
+            err=True,
+        )
 
 
 # --- what the commands share ----------------------------------------------------------------------

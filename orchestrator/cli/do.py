@@ -12,13 +12,17 @@ from orchestrator.core.domain import OrchestratorError
 
 if TYPE_CHECKING:
     from orchestrator.adapters.context import ShownFile
-    from orchestrator.core.domain import Plan
+    from orchestrator.core.domain import ModelAlias, Plan
     from orchestrator.core.money import Usd
     from orchestrator.core.ports import ModelReply
     from orchestrator.wiring import Home, ModelAccess
 
 ANSWER_SECONDS = 300.0
 SHOWN_BYTES = 48_000
+
+
+class EmptyRequest(OrchestratorError):
+    """There is nothing to do."""
 
 
 class NoRoom(OrchestratorError):
@@ -47,22 +51,26 @@ def do(
     config: Annotated[Path | None, typer.Option(help="Another configuration file.")] = None,
 ) -> None:
     """Do one atomic request. `analyze ...` prints a text; `fix ...` makes a checked commit on a run branch."""
-    from orchestrator.cli.amounts import dollars
+    from orchestrator.cli.amounts import dollars, named_model
     from orchestrator.core.text import asks_for_text
     from orchestrator.wiring import open_home
 
+    if not request.strip():
+        raise EmptyRequest(
+            'the request is empty: say what to do, as in `orchestrator do "fix the typo in README.md"`'
+        )
     home = open_home(config, scripted=scripted)
     cap = dollars(budget, "--budget")
+    alias = named_model(home, model)
     if answer or (answer is None and (home.repository is None or asks_for_text(request))):
-        _answer(home, request, model, cap)
+        _answer(home, request, alias, cap)
         return
     from orchestrator.cli.run import carry_out
-    from orchestrator.core.domain import ModelAlias
     from orchestrator.session import Choices
 
     choices = Choices(
         budget=cap,
-        model=ModelAlias(model) if model else None,
+        model=alias,
         accept_unverified=accept_unverified,
         sandboxed=not no_sandbox,
     )
@@ -92,7 +100,7 @@ def one_subtask(home: Home, request: str) -> Plan:
     return compile_plan(draft, goal=request, standard=home.standard, made_from=made_from)
 
 
-def _answer(home: Home, request: str, model: str | None, cap: Usd | None) -> None:
+def _answer(home: Home, request: str, model: ModelAlias | None, cap: Usd | None) -> None:
     import asyncio
 
     from orchestrator.core.text import safe_text
@@ -109,12 +117,12 @@ def _answer(home: Home, request: str, model: str | None, cap: Usd | None) -> Non
 
 
 async def _ask(
-    home: Home, access: ModelAccess, request: str, model: str | None, cap: Usd | None
+    home: Home, access: ModelAccess, request: str, model: ModelAlias | None, cap: Usd | None
 ) -> tuple[ModelReply, tuple[str, ...]]:
     from orchestrator.adapters.metering import MeteredModel
     from orchestrator.adapters.prompts import render
     from orchestrator.adapters.tokens import input_token_bound
-    from orchestrator.core.domain import ModelAlias, Refusal
+    from orchestrator.core.domain import Refusal
     from orchestrator.core.ports import Message, ModelRequest, ModelUnavailable
     from orchestrator.core.routing import Request, route
     from orchestrator.session import new_run_id
@@ -132,7 +140,7 @@ async def _ask(
             text=request,
             input_tokens=input_token_bound(messages),
             tag=home.standard.match(request),
-            override=ModelAlias(model) if model else None,
+            override=model,
         ),
         access.table,
         left=left,

@@ -32,6 +32,8 @@ def route(
     from orchestrator.core.routing import route as decide
     from orchestrator.wiring import open_home
 
+    if not text.strip():
+        raise typer.BadParameter("there is no text")
     home = open_home(config)
     settings = home.settings
     request = Request(
@@ -76,7 +78,9 @@ def _amount(text: str) -> Usd:
             return amount
     except ValueError:
         pass
-    raise typer.BadParameter(f"--remaining: {one_line(text, 40)!r} is no amount of dollars such as 1.20")
+    raise typer.BadParameter(
+        f"{one_line(text, 40)!r} is no amount of dollars such as 1.20", param_hint="--remaining"
+    )
 
 
 def _as_json(decision: Route | Refusal, notes: list[str]) -> dict[str, object]:

@@ -13,7 +13,7 @@ from orchestrator.core.domain import OrchestratorError
 DETACH_SECONDS = 60.0
 
 if TYPE_CHECKING:
-    from orchestrator.core.domain import ModelAlias, Plan, Policy, SubtaskId
+    from orchestrator.core.domain import Plan, Policy, SubtaskId
     from orchestrator.session import Choices
     from orchestrator.wiring import Home
 
@@ -26,10 +26,6 @@ class DidNotStart(OrchestratorError):
     """The background process ended, or said nothing, before the run began."""
 
     exit_code = 1
-
-
-class NoSuchModel(OrchestratorError):
-    """The configuration has no alias of that name."""
 
 
 def run(
@@ -77,7 +73,7 @@ def run(
     as_run: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Carry out a goal, a plan or a task file. The priced plan is shown before anything of it runs."""
-    from orchestrator.cli.amounts import dollars, seconds
+    from orchestrator.cli.amounts import dollars, named_model, seconds
     from orchestrator.cli.approval import approve, on_terminal
     from orchestrator.cli.plan import plan_for
     from orchestrator.core.domain import RunId
@@ -90,7 +86,7 @@ def run(
         raise NoBudget("in CI a run needs its own cap: add --budget USD")
     name = RunId(as_run) if as_run else new_run_id(home.clock)
     # Everything that can be wrong with the options is said before planning costs anything.
-    override = _alias(home, model)
+    override = named_model(home, model)
     chosen_policy = None if policy is None else _policy(policy)
     most_seconds = seconds(max_time, "--max-time")
     given = Choices(run=name, accept_unverified=accept_unverified, sandboxed=not no_sandbox)
@@ -198,21 +194,6 @@ def _look_first(home: Home, choices: Choices) -> None:
         return  # No model will be asked.
     typer.echo("looking whether the checks run here, before a model is asked", err=True)
     look_first(home, choices)
-
-
-def _alias(home: Home, model: str | None) -> ModelAlias | None:
-    """The alias the user named. Raises NoSuchModel before anything is planned or spent."""
-    from orchestrator.core.domain import ModelAlias
-    from orchestrator.core.text import did_you_mean, one_line
-
-    if model is None:
-        return None
-    catalogue = home.settings.table.catalogue
-    known = [*catalogue.pools, *catalogue.unusable]
-    if model not in known:
-        meant = did_you_mean(model, known) or f": the configuration has {', '.join(dict.fromkeys(known))}"
-        raise NoSuchModel(f"no model {one_line(model, 60)!r}{meant}")
-    return ModelAlias(model)
 
 
 def _policy(name: str) -> Policy:

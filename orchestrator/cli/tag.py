@@ -18,6 +18,8 @@ def tag(
     from orchestrator.core.text import safe_text
     from orchestrator.wiring import open_home
 
+    if not text.strip():
+        raise typer.BadParameter("there is no text")
     home = open_home()
     standard = load_standard(repository=home.repository, environ=home.environ)
     found = standard.match(text)

@@ -291,7 +291,14 @@ class _Decision:
             limits.append(_Limit(tokens, what, "raise its max_cost_per_request", True))
         for window, left in self.left.items():
             tokens = affordable_output(pool, input_tokens=request.input_tokens, dollars=left)
-            limits.append(_Limit(tokens, f"{left} is left of the {window} budget, which leaves", "", True))
+            remedy = (
+                "wait for the next window, or `orchestrator budget set`"
+                if window == DAY
+                else "raise --budget"
+            )
+            limits.append(
+                _Limit(tokens, f"{left} is left of the {window} budget, which leaves", remedy, True)
+            )
         tightest = min(limits, key=lambda limit: limit.tokens)
         if tightest.tokens < needs:
             return self._too_little(alias, tightest, needs)

@@ -390,6 +390,20 @@ def test_every_problem_is_named_at_once_with_file_line_key_and_nearest_key(place
     )
 
 
+def test_a_faulty_entry_is_named_with_all_its_faults_and_its_alias_is_no_further_one(place: Place):
+    text = (
+        "model_list:\n"
+        "  - {model_name: cheap, litellm_params: {modle: openai/x, api_key: sk-abcdefghijkl}}\n"
+        "routing_rules:\n"
+        "  - {pattern: fix, model: cheap}\n"
+    )
+    assert place.problems(text) == [
+        "2: model_list[0].litellm_params.api_key: a key does not belong in a file: write os.environ/NAME",
+        "2: model_list[0].litellm_params.modle: unknown key, did you mean 'model'?",
+        "2: model_list[0].litellm_params: model is missing",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -410,7 +424,7 @@ def test_every_problem_is_named_at_once_with_file_line_key_and_nearest_key(place
             "3: router_settings.routing_rules: it stands at the top level too, in line 2",
         ),
         ("routing_rule: []\nmodel_list: []\n", "1: routing_rule: unknown key, did you mean 'routing_rules'?"),
-        ("", "1: : model_list is missing"),
+        ("", "1: model_list is missing"),
     ],
 )  # fmt: skip
 def test_yaml_traps_are_refused_with_their_line(place: Place, text: str, problem: str):
@@ -431,7 +445,7 @@ def test_ten_thousand_rules_load(place: Place):
     [
         (
             "model: openai/x, api_key: sk-123456",
-            "api_key: a key does not belong into a file: write os.environ/NAME",
+            "api_key: a key does not belong in a file: write os.environ/NAME",
         ),
         ("model: openai/x, api_base: 'ftp://h'", "api_base: 'ftp://h' is no http or https address"),
         ("model: openai/x, api_base: 'http://me:pw@h'", "api_base: an address with a user name or password"),

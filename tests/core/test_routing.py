@@ -200,7 +200,8 @@ def test_too_little_left_refuses_before_paying_and_names_the_window_and_the_amou
     left = {"day": Usd.of("5"), "run": Usd.of("0.0001")}
     refusal = refused(route(request("hello"), table(), left=left))
     assert refusal.message == (
-        "$0.0001 is left of the run budget, which leaves 28 output tokens, but cheap needs 64 ($0.00019 would do)"
+        "$0.0001 is left of the run budget, which leaves 28 output tokens, but cheap needs 64 ($0.00019 would do): "
+        "raise --budget"
     )
     assert (
         routed(route(request("hello"), table(), left={**left, "run": Usd.of("0.00019")})).max_output_tokens

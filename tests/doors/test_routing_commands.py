@@ -95,6 +95,26 @@ def test_a_refusal_of_the_budget_exits_with_3_and_of_a_missing_model_with_4(proj
     assert answer["refused"] == "no model 'smrt', did you mean 'smart'?"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["route"], "error: Missing argument 'text'\n`orchestrator route --help`"),
+        (["budget", "set"], "error: Missing argument 'PRESET|USD'\n`orchestrator budget set --help`"),
+        (["budget", "history", "--limit", "0"], "error: --limit: Input should be greater"),
+        (["budget", "history", "--since", "monday"], "error: --since: 'monday' is no day such as"),
+        (["do", "x", "--budget", "much"], "error: --budget: 'much' is no amount"),
+        (["tag", " "], "error: there is no text"),
+        (["route", ""], "error: there is no text"),
+        (["do", " "], "error: the request is empty"),
+        (["do", "fix it", "--model", "smrt"], "error: no model 'smrt', did you mean 'smart'?"),
+    ],
+)
+def test_wrong_use_is_told_with_what_it_is_about(project: Path, said: Said, arguments: list[str], told: str):
+    code, out, err = said(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(told)
+
+
 @pytest.mark.parametrize("amount", ["abc", "nan", "inf", "", "1e99", "-1"])
 def test_an_amount_that_is_none_is_wrong_use(project: Path, said: Said, amount: str):
     code, out, err = said("route", "hello", "--remaining", amount)
@@ -176,6 +196,25 @@ def test_init_writes_what_is_missing_trusts_it_and_never_overwrites(project: Pat
     said("trust", "--revoke")
     _, answer = said.json("route", "hello")
     assert any(reason.startswith("$5.00 of the budget window") for reason in answer["reasons"])
+
+
+def test_a_budget_that_the_repositorys_configuration_keeps_from_counting_names_that_file(
+    project: Path, said: Said
+):
+    said("init")
+    code, out, err = said("budget", "set", "power")
+    assert code == 0
+    assert "the budget is $10.00 per 1d" in out
+    assert f"here it stays $5.00: {project / 'litellm_budget_config.yaml'} says so" in err
+
+
+def test_doctor_says_of_the_users_own_file_what_the_proxy_ignores_and_not_of_ours_too(
+    project: Path, said: Said
+):
+    said("init")
+    remarks = [line for line in said("doctor")[1].splitlines() if "routing_rules: the proxy ignores" in line]
+    assert len(remarks) == 1
+    assert "configuration: litellm_budget_config.yaml:" in remarks[0]
 
 
 def test_init_says_where_nobody_would_look_for_what_it_wrote(working_directory: Path, said: Said):
