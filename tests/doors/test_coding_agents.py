@@ -104,6 +104,29 @@ def test_claude_code_shows_our_plan_and_the_go_carries_it_out(project: Project, 
     assert project.git("status", "--porcelain") == ""
 
 
+@requires("claude")
+def test_claude_code_with_the_command_of_agent_os_2_shows_our_plan(project: Project):
+    claude = find_tool("claude")
+    assert claude is not None
+    project.git("mv", ".agent-os", "agent-os")
+    command = project.root / ".claude" / "commands" / "agent-os" / "implement-tasks.md"
+    command.parent.mkdir(parents=True)
+    command.write_text("# Spec Implementation Process\n\nFollow each of these phases.\n")
+    project.git("add", ".")
+    project.git("commit", "-q", "-m", "Agent OS 2")
+    project.run("agent-os", "install", "--for", "claude", "--hook")
+    with ScriptedProvider(SAW_IT) as provider:
+        said = agent(
+            project,
+            [claude, "-p", "--setting-sources", "project", "--max-turns", "3", "/agent-os:implement-tasks 2"],
+            claude_environment(provider),
+        )
+        assert "saw the plan" in [call.rule for call in provider.calls], said
+    assert "no runs yet" in project.run("runs")
+    project.run("agent-os", "uninstall")
+    assert project.git("status", "--porcelain") == ""
+
+
 @requires("opencode")
 def test_opencode_shows_our_plan_and_the_go_carries_it_out(project: Project, tmp_path: Path):
     opencode = find_tool("opencode")
