@@ -131,10 +131,10 @@ def _nowhere_else(repository: Repository, commit: str) -> int:
         if not ref.startswith("refs/heads/orchestrator/")
     ]
     arguments = "".join(f"^{ref}\n" for ref in others)
+    # Merges too: what was resolved in one by hand is in no other commit.
     listing = repository.git.output(
         "rev-list",
         "--stdin",
-        "--no-merges",
         stdin=os.fsencode(f"{commit}\n^{repository.head()}\n{arguments}"),
     )
     missing = set(listing.decode().split())

@@ -264,6 +264,19 @@ async def test_prune_knows_commits_that_were_picked_or_rebased(root: Path, space
     assert report.stays == ()
 
 
+async def test_prune_keeps_a_branch_whose_merge_was_resolved_by_hand(root: Path, spaces: GitWorkspaces):
+    take(root)
+    write(root, {"mine.txt": "mine\n"})
+    commit_all(root)
+    git(root, "checkout", "-q", BRANCH)
+    git(root, "merge", "-q", "--no-ff", "--no-commit", "main")
+    write(root, {"app.py": "resolved by hand\n"})
+    commit_all(root, "Merge main")
+    git(root, "checkout", "-q", "main")
+    (report,) = prune(Repository.open(root), state=state(root))
+    assert report.stays == (f"refs/heads/{BRANCH} has 1 commits that are in no branch of yours",)
+
+
 def test_no_repository_to_work_with_is_a_clear_refusal(tmp_path: Path):
     bare, empty, plain, good = (tmp_path / name for name in ("bare", "empty", "plain", "good"))
     for place in (bare, empty, plain):
