@@ -221,7 +221,7 @@ async def test_git_data_is_readable_but_not_writable_and_its_credentials_do_not_
     assert done.exit_code != 0 and "[core]" not in done.text
 
 
-@pytest.mark.parametrize("kind", WALLS)
+@pytest.mark.parametrize("kind", [*WALLS, "none"])
 async def test_time_memory_processes_and_output_are_bounded_inside_too(kind: str, worktree: Path):
     stubborn = """
 import os, signal, time
@@ -240,6 +240,11 @@ time.sleep(600)
     assert done.limit == "processes" and done.left == 0
     done = await inside(kind, worktree, "bytearray(10 << 30)", limits=bounds)
     assert done.exit_code == 1 and "MemoryError" in done.text
+    endless = "import os\nwhile True: os.write(1, b'y' * 65536)"
+    done = await inside(kind, worktree, endless, max_output_bytes=10_000)
+    assert done.limit == "output" and done.truncated and len(done.stdout) < 11_000
+    # Nothing of it is in the way of the next one.
+    assert (await inside(kind, worktree, "print('next')", limits=bounds)).text == "next\n"
 
 
 async def test_a_missing_command_is_said_to_be_missing(worktree: Path):
