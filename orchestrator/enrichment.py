@@ -7,6 +7,7 @@ the task stays as the file has it.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ _BATCH = 25
 _TOKENS_PER_TASK = 160
 _MOST_PATHS = 400
 _MOST_SPLITS = 6
+_WORD = re.compile(r"[a-z]{4,}")
 
 _SYSTEM = """You complete a task list that people wrote, for a program that carries it out task by task.
 For each task answer with what its text and the list of files support, and nothing else:
@@ -196,11 +198,20 @@ def _messages(tasks: Sequence[Subtask], standard: Standard, paths: Sequence[str]
     listed = [
         {"id": task.id, "title": task.title, "text": one_line(task.instructions, 600)} for task in tasks
     ]
-    material = json.dumps({"files": list(paths[:_MOST_PATHS]), "tasks": listed}, ensure_ascii=False)
+    material = json.dumps({"files": nearest(paths, listed), "tasks": listed}, ensure_ascii=False)
     return (
         Message(role="system", content=f"{_SYSTEM}\n\nRules:\n{rules}"),
         Message(role="user", content=f"<data>\n{material.replace('</data>', '')}\n</data>"),
     )
+
+
+def nearest(paths: Sequence[str], tasks: Sequence[Mapping[str, str]]) -> list[str]:
+    """At most so many paths as a question may list: of more, those first that share a word with the tasks."""
+    if len(paths) <= _MOST_PATHS:
+        return list(paths)
+    words = set(_WORD.findall(" ".join(text for task in tasks for text in task.values()).lower()))
+    near = sorted(paths, key=lambda path: (words.isdisjoint(_WORD.findall(path.lower())), path))
+    return sorted(near[:_MOST_PATHS])
 
 
 def _answers(text: str) -> dict[str, Mapping[str, Any]]:
