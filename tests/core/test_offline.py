@@ -22,6 +22,7 @@ from orchestrator.core.facts import (
     Untested,
 )
 from orchestrator.core.offline import Group, NeedsModel, NothingToImprove, groups_of, plan_offline
+from orchestrator.core.offline.places import NotThere, places_of
 from orchestrator.core.planning import compile_plan
 from orchestrator.core.standards import Standard, read_standard
 
@@ -322,6 +323,54 @@ def test_general_improvement_goals_ask_for_every_group(goal: str):
 )
 def test_a_goal_that_names_groups_gets_only_those(goal: str, groups: set[Group]):
     assert groups_of(goal) == groups
+
+
+@pytest.mark.parametrize("goal", ["Add unit tests", "improve the tests", "test the errors module"])
+def test_a_directory_of_tests_is_no_reason_to_need_a_model(goal: str):
+    assert groups_of(goal, names=["tests", "test", "errors"]) == {Group.TESTS}
+
+
+def test_a_word_that_is_a_group_and_a_name_is_the_group_where_nothing_else_is_asked():
+    assert groups_of("Improve errors", names=["errors"]) == frozenset(Group)
+    assert groups_of("fix errors", names=["errors"]) == {Group.ERRORS}
+
+
+@pytest.mark.parametrize(
+    ("goal", "places"),
+    [
+        ("Improve this application", ()),
+        ("Improve the code of this project for me, in general", ()),
+        ("Improve error handling in the shop package", ("src/shop",)),
+        ("Improve error handling in src/shop/.", ("src/shop",)),
+        ("harden errors.py", ("src/shop/errors.py",)),
+        ("refactor ./src/shop/errors.py and a.py", ("src/shop/errors.py", "a.py")),
+        ("improve the errors module", ("src/shop/errors.py",)),
+        ("Improve this Node.js application, its input/output and/or v1.0/v2.0", ()),
+        ("Improve the whole package", ()),
+    ],
+)
+def test_a_goal_that_names_a_place_keeps_to_it(goal: str, places: tuple[str, ...]):
+    paths = ["a.py", "src/shop/errors.py", "src/shop/cart.py", "tests/test_errors.py"]
+    survey = Survey(
+        commit="0123456789abcdef",
+        files=tuple(
+            SourceFile(path=path, language="Python", lines=9, size_bytes=90, test=path.startswith("tests"))
+            for path in paths
+        ),
+    )
+    assert places_of(goal, survey) == places
+
+
+def test_facts_of_other_places_make_no_subtask_and_a_file_that_is_not_there_is_named(standard: Standard):
+    plan = compiled(application(), standard, goal="Improve a.py")
+    assert {path for subtask in plan.subtasks for path in subtask.touches or ()} <= {
+        "a.py",
+        "tests/test_a.py",
+    }
+    assert "kept to what the goal names: a.py" in plan.notes
+    for path in ("src/none.py", "lib/none.rs"):
+        with pytest.raises(NotThere, match=rf"names {path}, which is not at commit 0123456789ab"):
+            plan_offline(f"Improve {path}", application(), standard, commit="0123456789abcdef")
 
 
 @pytest.mark.parametrize(

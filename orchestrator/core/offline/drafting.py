@@ -19,8 +19,10 @@ from orchestrator.core.offline.candidates import (
     untestable,
 )
 from orchestrator.core.offline.goals import Group, groups_of
+from orchestrator.core.offline.places import places_of, within
 from orchestrator.core.planning_draft import slug
 from orchestrator.core.standards import Standard, UnknownRule
+from orchestrator.core.text import one_line
 from orchestrator.core.words import counted
 
 DEFAULT_LIMIT = 8
@@ -49,15 +51,19 @@ def plan_offline(
     """Return the draft of a plan for an improvement goal: `{"subtasks": [...], "notes": [...]}`.
 
     At most `limit` subtasks, the most valuable ones, fewer when there is less to do; the same facts give the
-    same draft, byte for byte. Raises NeedsModel for other goals, NothingToImprove when no fact is worth a subtask.
+    same draft, byte for byte. Raises NeedsModel for other goals, NotThere for one about a file that is not there,
+    NothingToImprove when no fact is worth a subtask.
     """
     wanted = groups_of(goal, names=_names(survey))
-    facts = Facts(survey)
+    places = places_of(goal, survey)
+    facts = Facts(within(survey, places) if places else survey)
     found = [candidate for candidate in candidates(facts) if candidate.group in wanted]
     picked = _with_protection(chosen(found, limit), found, limit)
     order = list(Group)
     picked.sort(key=lambda item: (order.index(item.group), -item.value, item.path, item.symbol))
     notes = _notes(facts, found, picked, wanted, commit)
+    if places:
+        notes.append(f"kept to what the goal names: {one_line(', '.join(places), 200)}")
     if not picked:
         raise NothingToImprove(
             f"nothing to improve was found without a model in {len(survey.files)} files: {'; '.join(notes)}"

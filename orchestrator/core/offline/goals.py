@@ -99,10 +99,15 @@ def groups_of(goal: str, *, names: Iterable[str] = ()) -> frozenset[Group]:
         raise NeedsModel(goal)
     general = False
     asked: set[Group] = set()
+    perhaps: set[Group] = set()
     unknown = 0
     for match in _WORD.finditer(goal.casefold()):
         word = match.group().strip("._-/")
         group = next((group for group, pattern in _BY_GROUP if pattern.fullmatch(word)), None)
+        if word in known and group is not None:
+            # Nearly every project has a directory `tests`; one called `errors` may well be meant by its name.
+            (asked if group is Group.TESTS else perhaps).add(group)
+            continue
         if not word or word in known or "/" in word or word.isdigit():
             continue
         if _OTHER.fullmatch(word):
@@ -113,6 +118,8 @@ def groups_of(goal: str, *, names: Iterable[str] = ()) -> frozenset[Group]:
             asked.add(group)
         elif word not in _FILLERS and not _OBJECTS.fullmatch(word):
             unknown += 1
+    if not general and not asked:
+        asked = perhaps
     if unknown > _MAX_UNKNOWN or not (general or asked):
         raise NeedsModel(goal)
     if not asked:
