@@ -263,7 +263,7 @@ class Planner:
                     bill=tab.bill,
                     calls=tab.calls,
                     kept=self.keep(reply.text),
-                    left=tab.left if room is None else None,
+                    left=tab.left if rounds < MAX_REPAIRS else None,
                 )
             question, price = room
             self.say(

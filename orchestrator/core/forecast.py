@@ -33,6 +33,7 @@ from orchestrator.core.planning_order import needs_of, plan_digest
 from orchestrator.core.suite_time import judging_seconds
 from orchestrator.core.text import one_line
 from orchestrator.core.timeline import timeline
+from orchestrator.core.words import counted
 
 # A picture of more bars shows nothing.
 MAX_BARS = 2_000
@@ -165,7 +166,10 @@ def forecast(
         alternatives=tuple(alternatives),
         schedule=spans,
         parallel=max(1, parallel),
-        priors=(*prior_lines(), *([f"{known} cells from your own runs count instead"] if known else [])),
+        priors=(
+            *prior_lines(),
+            *([f"{counted(known, 'cell')} from your own runs counted instead"] if known else []),
+        ),
         notes=tuple(notes),
     )
 

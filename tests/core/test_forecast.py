@@ -245,7 +245,7 @@ def test_a_cell_counts_from_thirty_attempts_on():
     assert calibrated.low == estimated.low * 2
     assert better.subtasks[0].output_tokens.low == prior.subtasks[0].output_tokens.low * 2
     assert better.subtasks[0].seconds.low == prior.subtasks[0].seconds.low * 2
-    assert "1 cells from your own runs count instead" in better.priors
+    assert "1 cell from your own runs counted instead" in better.priors
 
 
 def test_the_calibration_table_sets_predicted_beside_actual():

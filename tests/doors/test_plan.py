@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -15,6 +16,12 @@ import pytest
 
 from orchestrator import cli
 from orchestrator.adapters.state import database, state_directory
+from orchestrator.core.calibration import ENOUGH
+from orchestrator.core.domain import AttemptId, Ended, Limits, ModelAlias, Outcome, RunId, SubtaskId
+from orchestrator.core.events import AttemptFinished, AttemptStarted, BaselineMeasured, Event, RunStarted
+from orchestrator.core.money import Usage, Usd
+from orchestrator.wiring import open_home
+from tests.core.planning_builders import draft, planned
 from tests.doors.plan_repository import git, make_repository, save_plan
 
 Said = Callable[..., tuple[int, str, str]]
@@ -138,6 +145,58 @@ def test_a_plan_made_from_another_commit_says_so_and_the_users_edit_is_not_stale
     Path(".agent-os/standards/prompt-optimization.md").write_text(rules)
     _, _, err = said("plan", "plan.json")
     assert "the standard changed since" in err
+
+
+def _finish_attempts(repository: Path, count: int) -> None:
+    """A run in the journal whose attempts took twice what was likely, with a suite of 40 seconds."""
+    plan = planned(draft("a"))
+    started = RunStarted(
+        run="20260101-000000-abcd",
+        plan=plan,
+        repository=str(repository),
+        base_commit="0",
+        branch="b",
+        limits=Limits(),
+        tier_models={"cheap": ModelAlias("cheap"), "smart": ModelAlias("smart")},
+    )
+    events: list[Event] = [started, BaselineMeasured(passed=True, seconds=40.0)]
+    likely = plan.subtasks[0].estimate
+    for number in range(1, count + 1):
+        attempt = AttemptId(SubtaskId("a"), number)
+        outcome = Outcome(
+            ended=Ended.PASSED,
+            model=ModelAlias("cheap"),
+            usage=Usage(
+                input_tokens=2 * likely.input_tokens.likely, output_tokens=2 * likely.output_tokens.likely
+            ),
+            calls=1,
+            seconds=2 * (likely.seconds.likely + 40),
+            bill=Usd.of("0.01"),
+        )
+        events.append(AttemptStarted(attempt=attempt, model=ModelAlias("cheap")))
+        events.append(AttemptFinished(attempt=attempt, outcome=outcome))
+    home = open_home()
+    with home.store as store:
+        asyncio.run(store.append(RunId(started.run), events))
+
+
+def test_what_attempts_came_to_is_set_beside_the_forecast_and_feeds_it(repository: Path, said: Said):
+    save_plan(Path("plan.json"))
+    before = json.loads(said("plan", "Improve this application", "--offline", "--json")[1])
+    _finish_attempts(repository, ENOUGH)
+    after = json.loads(said("plan", "Improve this application", "--offline", "--json")[1])
+    assert before["plan"]["suite"]["basis"].startswith("assumed until a run measures it")
+    assert after["plan"]["suite"] == {"seconds": 40.0, "basis": "measured before an earlier run here"}
+    assert "1 cell from your own runs counted instead" in after["forecast"]["priors"]
+    assert "1 cell from your own runs counted instead" not in before["forecast"]["priors"]
+    table = json.loads(said("budget", "history", "--calibration", "--json")[1])
+    [row] = table["rows"]
+    seconds = row[table["columns"].index("seconds predicted") :][:2]
+    assert int(seconds[1]) == 2 * int(seconds[0]) > 80
+    assert row[:3] == ["cheap", "cheap/bug-fixes", str(ENOUGH)]
+    # The dry run of a saved plan stays what it was.
+    priors = json.loads(said("plan", "plan.json", "--json")[1])["forecast"]["priors"]
+    assert not [line for line in priors if "your own runs" in line]
 
 
 def test_a_plan_above_max_cost_is_shown_and_ends_with_3(repository: Path, said: Said):
