@@ -290,7 +290,13 @@ class Installed:
             self._record.unlink(missing_ok=True)
 
     def install(self, changes: Sequence[Change]) -> None:
-        """Make the changes; each is remembered before it is made."""
+        """Make the changes; each is remembered before it is made. Raises InstallRefused."""
+        for change in changes:
+            # A project's settings may be a link to the user's own, which are not the project's to change.
+            if not change.path.resolve().is_relative_to(self.root):
+                raise InstallRefused(
+                    f"{change.path} leads out of {self.root}, to {change.path.resolve()}: nothing was changed"
+                )
         for change in changes:
             name = change.path.relative_to(self.root).as_posix()
             known = next((entry for entry in self.entries() if entry["path"] == name), None)

@@ -196,6 +196,17 @@ def test_a_later_version_renews_what_an_earlier_one_installed_and_still_gives_al
     assert project.git("status", "--porcelain", "--ignored") == ""
 
 
+def test_links_that_lead_out_of_the_project_are_not_written_through(project: Project, tmp_path: Path):
+    mine = tmp_path / "home-claude"
+    mine.mkdir()
+    (mine / "settings.json").write_text("{}")
+    (project.root / ".claude").symlink_to(mine)
+    said = project.run("agent-os", "install", "--hook", "--for", "none", code=2)
+    assert "leads out of" in said and "nothing was changed" in said
+    assert (mine / "settings.json").read_text() == "{}"
+    assert not (project.root / ".agent-os" / "standards").exists()
+
+
 def test_settings_that_are_not_json_are_left_alone_by_name(project: Project):
     (project.root / ".claude").mkdir()
     (project.root / ".claude" / "settings.json").write_text("{oops")
