@@ -15,6 +15,7 @@ from orchestrator.core.facts import Survey
 from orchestrator.core.text import one_line
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
+_PATH = re.compile(r"[\w@./-]+")
 # More of one file than this tells the planner less than the next file does.
 _MAX_FILE_BYTES = 16_000
 _USUAL_FIRST = ("readme.md", "readme.rst", "pyproject.toml", "package.json", "go.mod", "cargo.toml")
@@ -66,6 +67,7 @@ class PlanContext:
         """Paths that may be sent, most relevant first: named in the goal, rich in findings, often changed."""
         survey = self._survey
         words = {word.casefold() for word in _WORD.findall(self._goal)}
+        named = {word.removeprefix("./").rstrip("./") for word in _PATH.findall(self._goal)}
         score: dict[str, float] = {}
         scope = {file.path for file in survey.files if not file.generated}
         for finding in survey.findings:
@@ -77,7 +79,7 @@ class PlanContext:
         for path in self._paths:
             name = path.rpartition("/")[2].casefold()
             stem = name.partition(".")[0]
-            if path in self._goal:
+            if path in named or ("." in name and path.rpartition("/")[2] in named):
                 score[path] = score.get(path, 0.0) + 1000.0
             elif words & {stem, *stem.split("_"), *stem.split("-")} and path in scope:
                 score[path] = score.get(path, 0.0) + 30.0
@@ -110,33 +112,43 @@ class PlanContext:
             f"{command.where}: {command.kind.value} command `{command.name}` = {' '.join(command.argv)}"
             for command in survey.commands[:12]
         ]
-        found: list[tuple[float, str]] = [
-            (finding.weight, f"{finding.path}:{finding.line}: {finding.kind.value}: {finding.fact}")
+        found: list[tuple[float, str, str]] = [
+            (finding.weight, finding.path, f":{finding.line}: {finding.kind.value}: {finding.fact}")
             for finding in survey.findings
-            if not self._context.denies(finding.path)
         ]
-        found += [(5.0, f"{module.path}:1: {module.fact}") for module in survey.untested]
+        found += [(5.0, module.path, f":1: {module.fact}") for module in survey.untested]
         found += [
             (
                 min(9.0, function.complexity / 3),
-                f"{function.path}:{function.line}: function {function.name} has complexity {function.complexity} "
+                function.path,
+                f":{function.line}: function {function.name} has complexity {function.complexity} "
                 f"in {function.lines} lines",
             )
             for function in survey.functions
             if function.complexity > 8
         ]
         found += [
-            (4.0, f"{spot.path}: changed in {spot.commits} commits, complexity {spot.complexity}")
+            (4.0, spot.path, f": changed in {spot.commits} commits, complexity {spot.complexity}")
             for spot in survey.hot_spots[:10]
         ]
-        found.sort(key=lambda item: (-item[0], item[1]))
-        lines += [text for _, text in found[: max(0, max_lines - len(lines))]]
-        if len(found) > max_lines:
-            lines.append(f"{len(found) - max_lines} more of less weight")
+        told = [
+            f"{path}{text}"
+            for _, path, text in sorted(found, key=_heaviest)
+            if not self._context.denies(path)
+        ]
+        room = max(0, max_lines - len(lines))
+        lines += told[:room]
+        if len(told) > room:
+            lines.append(f"{len(told) - room} more of less weight")
         paths = [path for path in self._paths if not self._context.denies(path)]
         if len(paths) <= 5 * max_lines:
             lines.append("all files: " + ", ".join(paths))
         return "\n".join(one_line(line, 4000 if line.startswith("all files") else 300) for line in lines)
+
+
+def _heaviest(fact: tuple[float, str, str]) -> tuple[float, str, str]:
+    weight, path, text = fact
+    return -weight, path, text
 
 
 def _fitted(path: str, text: str, max_bytes: int) -> ShownFile:

@@ -73,9 +73,16 @@ def survey() -> Survey:
             Command(name="test", kind=CommandKind.TEST, argv=("pytest",), path="pyproject.toml", line=4),
         ),
         findings=(bug, secret),
-        functions=(FunctionSize(path="src/orders.py", name="place", line=7, end_line=19, complexity=14, parameters=3),),
-        hot_spots=(HotSpot(path="src/orders.py", commits=9, complexity=20),),
+        functions=tuple(
+            FunctionSize(path=path, name="place", line=7, end_line=19, complexity=14, parameters=3)
+            for path in ("src/orders.py", "private/plan.py")
+        ),
+        hot_spots=tuple(HotSpot(path=path, commits=9, complexity=20) for path in ("src/orders.py", "private/plan.py")),
         untested=(
+            Untested(
+                path="private/plan.py", symbols=(("place", 7),), lines=20, complexity=14,
+                test_path="tests/test_plan.py", fact="no test names it",
+            ),
             Untested(
                 path="src/orders.py", symbols=(("place", 7),), lines=20, complexity=14,
                 test_path="tests/test_orders.py", fact="no test names it",
@@ -103,6 +110,7 @@ def test_denied_files_are_neither_read_nor_named():
     assert "canary" not in text
     assert not {".env", "deploy/server.pem", "private/plan.py"} & {*git.read, *(file.path for file in packed)}
     assert "server.pem" not in text
+    assert "private/" not in text
 
 
 def test_the_relevant_files_come_first_and_within_the_bound():
@@ -117,6 +125,8 @@ def test_the_relevant_files_come_first_and_within_the_bound():
 
 def test_a_file_named_in_the_goal_is_shown_before_all_others():
     (first, *_) = sorted(context("Tidy src/quiet.py").pack(410), key=lambda file: file.path != "src/quiet.py")
+    assert first.path == "src/quiet.py"
+    (first, *_) = sorted(context("Tidy quiet.py.").pack(410), key=lambda file: file.path != "src/quiet.py")
     assert first.path == "src/quiet.py"
 
 
