@@ -72,6 +72,19 @@ def test_a_budget_too_small_pauses_with_exit_code_3_and_resume_finishes(scene: S
     assert set(states(scene.report()).values()) == {"succeeded"}
 
 
+@pytest.mark.slow
+def test_five_cents_for_the_demo_pause_it_and_more_finishes_it(scene: Scene):
+    done = scene.run("run", GOAL, "--yes", "--budget", "0.05", "--scripted", str(SCRIPT))
+    assert done.returncode == 3, done.stdout + done.stderr
+    # Planning by a model would take more than its share of that.
+    assert "planned without a model" in done.stderr
+    report = scene.report()
+    assert float(str(report["spent"])) + float(str(report["held"])) <= 0.05
+    again = scene.run("resume", "--budget", "0.5", "--scripted", str(SCRIPT))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert set(states(scene.report()).values()) == {"succeeded"}
+
+
 def test_after_kill_9_resume_neither_repeats_nor_recharges_what_was_finished(scene: Scene):
     plan = small_plan(scene)
     script = scene.scratch / "held.yaml"
