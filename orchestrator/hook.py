@@ -238,16 +238,11 @@ def find_tasks(home: Home, request: Request) -> Path:
 def _chosen(plan: Plan, only: Sequence[str]) -> tuple[str, ...]:
     """The subtasks that the task numbers name, with what they need; all without numbers. Raises NothingToDo."""
     from orchestrator.core.planning import closure
-    from orchestrator.task_plans import covered
+    from orchestrator.task_plans import numbered
 
     if not only:
         return tuple(str(subtask.id) for subtask in plan.subtasks)
-    ids = covered(plan)
-    wanted = [
-        str(subtask.id)
-        for subtask in plan.subtasks
-        if any(name == number or name.startswith(f"{number}.") for name in ids[subtask.id] for number in only)
-    ]
+    wanted = [name for number in only for name in numbered(plan, number)]
     if not wanted:
         raise NothingToDo(f"no open task has the number {one_line(', '.join(only), 60)}")
     needed = set(closure(plan, wanted))

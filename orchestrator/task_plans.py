@@ -138,6 +138,15 @@ def covered(plan: Plan) -> Mapping[str, tuple[str, ...]]:
     }
 
 
+def numbered(plan: Plan, number: str) -> tuple[str, ...]:
+    """The subtasks of an imported plan that a number of its list names: that task, or all beneath it."""
+    return tuple(
+        name
+        for name, ids in covered(plan).items()
+        if any(known == number or known.startswith(f"{number}.") for known in ids)
+    )
+
+
 # --- what the repository says -----------------------------------------------------------------------
 
 

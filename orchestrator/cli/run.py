@@ -216,10 +216,16 @@ def _selection(plan: Plan, only: str | None, limit: int | None) -> tuple[Subtask
         return None
     chosen = list(topological_order(plan))
     if only is not None:
+        from orchestrator.task_plans import numbered
+
         known = {str(subtask.id) for subtask in plan.subtasks}
-        wanted = [name.strip() for name in only.split(",") if name.strip()]
-        for name in wanted:
-            if name not in known:
+        named = [name.strip() for name in only.split(",") if name.strip()]
+        wanted: list[str] = []
+        for name in named:
+            # The numbers of a task list are what its user knows.
+            found = (name,) if name in known else numbered(plan, name)
+            wanted += found
+            if not found:
                 raise typer.BadParameter(
                     f"no subtask {one_line(name, 60)!r}{did_you_mean(name, known)}", param_hint="--only"
                 )

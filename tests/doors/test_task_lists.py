@@ -63,6 +63,12 @@ def test_plan_takes_a_task_file_and_a_limit_and_says_what_is_wrong_with_others(p
     assert "nothing is open" in project.run("plan", NAME, code=None)
 
 
+def test_only_takes_the_numbers_of_the_list(project: Project):
+    said = project.run("run", NAME, "--only", "2.2", "--yes", "--budget", "0.00001", code=3)
+    assert "with what they need: 2-1\n" in said
+    assert "no subtask '9'" in project.run("run", NAME, "--only", "9", "--yes", code=2)
+
+
 def test_enriching_infers_files_checks_and_splits_for_a_price_and_leaves_nonsense_out(project: Project):
     answer = {
         "subtasks": [
