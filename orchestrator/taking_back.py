@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.adapters import acceptance
 from orchestrator.adapters.formats.carried_ticks import carrying
+from orchestrator.adapters.merging import Carry
 from orchestrator.adapters.run_lock import RunLock
 from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.core.dispatch import Dispatch
-from orchestrator.core.domain import OrchestratorError, RunId, State, SubtaskId
+from orchestrator.core.domain import OrchestratorError, RunId, State, Subtask, SubtaskId
 from orchestrator.core.events import Event, RunStarted, SubtaskLanded, SubtaskUndone
-from orchestrator.core.ports import Conflict
+from orchestrator.core.ports import Checker, Conflict
 from orchestrator.session import checker_of
 from orchestrator.wiring import Home
 
@@ -41,43 +42,79 @@ async def _take_back(
     run = RunId(started.run)
     with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
         workspaces = GitWorkspaces(home.git, run=run, base=started.base_commit, state=home.state)
-        checker = checker_of(home, workspaces, started)
         dispatch = Dispatch.of(started, tier_models=home.settings.table.tier_models)
         dispatch.replay(events[1:])
-        carry = carrying(started.plan)
-        reopened: list[SubtaskId] = []
-        try:
-            undone = await acceptance.undo(workspaces, subtask, note=note, carry=carry)
-        except Conflict:
-            reopened = _landed_dependents(dispatch, events, subtask)
-            if not reopened:
-                raise
-            for dependent in reopened:
-                taken = await acceptance.undo(workspaces, dependent, note=f"builds on {subtask}", carry=carry)
-                await workspaces.advance(taken.commit, expected=taken.expected)
-                await workspaces.remove(taken.worktree)
-            undone = await acceptance.undo(workspaces, subtask, note=note, carry=carry)
-        await checker.prepare(undone.worktree)
-        verdict = await checker.verify(undone.worktree, dispatch.subtask(subtask), full=True)
-        await workspaces.advance(undone.commit, expected=undone.expected)
-        await workspaces.remove(undone.worktree)
+        dependents = _landed_dependents(dispatch, events, subtask)
+        known = subtask in _landed(events) and dispatch.state(subtask) is State.SUCCEEDED
+        if known and (commit := await acceptance.taken_back_by(workspaces, subtask)):
+            # A process that was killed between the branch and the journal did the work.
+            reopened = [name for name in dependents if await acceptance.taken_back_by(workspaces, name)]
+            checked = "it was taken back before, and is in the journal now"
+        else:
+            checker = checker_of(home, workspaces, started)
+            undone, reopened, failed = await reverted(
+                workspaces, checker, subtask, dispatch.subtask, dependents, note, carrying(started.plan)
+            )
+            await workspaces.advance(undone.commit, expected=undone.expected)
+            await workspaces.remove(undone.worktree)
+            commit = undone.commit
+            checked = (
+                f"the checks fail without it: {', '.join(failed)}" if failed else "the rest passes its checks"
+            )
         event = SubtaskUndone(
             subtask=subtask,
-            commit=undone.commit,
+            commit=commit,
             reopened=tuple(reopened),
             note=note,
             retry=retry,
             at=home.clock.now(),
         )
         await home.store.append(run, [event])
-    failed = [check.name for check in verdict.checks if check.passed is False]
-    checked = f"the checks fail without it: {', '.join(failed)}" if failed else "the rest passes its checks"
-    return TakenBack(commit=undone.commit, reopened=tuple(reopened), checked=checked)
+    return TakenBack(commit=commit, reopened=tuple(reopened), checked=checked)
+
+
+async def reverted(
+    workspaces: GitWorkspaces,
+    checker: Checker,
+    subtask: SubtaskId,
+    plain: Callable[[SubtaskId], Subtask],
+    dependents: list[SubtaskId],
+    note: str,
+    carry: Carry | None,
+) -> tuple[acceptance.Undone, list[SubtaskId], list[str]]:
+    """Return the reverts, the dependents among them, and the checks that fail after it.
+
+    What builds on the subtask is kept when it applies and passes without it, and goes too when only that passes.
+    """
+    fallback: tuple[list[SubtaskId], list[str]] | None = None
+    for also in ([], dependents) if dependents else ([],):
+        try:
+            undone = await acceptance.undo(workspaces, subtask, note=note, carry=carry, before=also)
+        except Conflict:
+            if also is not dependents and dependents:
+                continue
+            if fallback is None:
+                raise
+            break
+        await checker.prepare(undone.worktree)
+        verdict = await checker.verify(undone.worktree, plain(subtask), full=True)
+        failed = [check.name for check in verdict.checks if check.passed is False]
+        if not failed:
+            return undone, also, failed
+        fallback = fallback or (also, failed)
+    assert fallback is not None
+    also, failed = fallback
+    # Nothing passes: as little as possible goes.
+    return await acceptance.undo(workspaces, subtask, note=note, carry=carry, before=also), also, failed
+
+
+def _landed(events: Sequence[Event]) -> list[SubtaskId]:
+    return [event.attempt.subtask for event in events if isinstance(event, SubtaskLanded) and event.commit]
 
 
 def _landed_dependents(dispatch: Dispatch, events: Sequence[Event], subtask: SubtaskId) -> list[SubtaskId]:
     """The subtasks that landed on top of `subtask` and depend on it, the last to land first."""
-    landed = [event.attempt.subtask for event in events if isinstance(event, SubtaskLanded) and event.commit]
+    landed = _landed(events)
     above = {subtask}
     for other in landed:
         if set(dispatch.subtask(other).depends_on) & above:

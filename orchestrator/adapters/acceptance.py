@@ -279,29 +279,39 @@ def without(
 
 
 async def undo(
-    workspaces: GitWorkspaces, subtask: SubtaskId, *, note: str = "", carry: Carry | None = None
+    workspaces: GitWorkspaces,
+    subtask: SubtaskId,
+    *,
+    note: str = "",
+    carry: Carry | None = None,
+    before: Sequence[SubtaskId] = (),
 ) -> Undone:
     """Revert a subtask's commits on top of the run branch, in a worktree, for the caller to verify and advance.
 
-    Raises NotLanded, or Conflict when later commits build on it.
+    Those of the subtasks in `before`, which build on it, are reverted first. Raises NotLanded, or Conflict when
+    other later commits build on it.
     """
-    return await in_background(lambda: _undo(workspaces, subtask, note, carry))
+    return await in_background(lambda: _undo(workspaces, subtask, note, carry, before))
 
 
-def _undo(workspaces: GitWorkspaces, subtask: SubtaskId, note: str, carry: Carry | None) -> Undone:
+def _undo(
+    workspaces: GitWorkspaces, subtask: SubtaskId, note: str, carry: Carry | None, before: Sequence[SubtaskId]
+) -> Undone:
     repository, worktrees = workspaces.repository, workspaces.worktrees
     tip = repository.ref(branch_ref(workspaces.run))
     if tip is None:
         raise NotLanded(f"there is no branch {workspaces.branch}")
-    entries = _commits_of(landed(repository, workspaces.base, tip), subtask)
+    all_landed = landed(repository, workspaces.base, tip)
+    wanted = [(name, f"builds on {subtask}") for name in before] + [(subtask, note)]
+    entries = [(entry, why) for name, why in wanted for entry in reversed(_commits_of(all_landed, name))]
     name = f"{subtask}.0.undo"
     worktrees.delete(name)
     made = worktrees.create(name, tip)
     onto = tip
     try:
-        for entry in reversed(entries):
+        for entry, why in entries:
             trailers = {"Orchestrator-Run": workspaces.run, UNDOES: entry.commit}
-            message = with_trailers(f"Undo {subtask}: {entry.subject}\n\n{note}", trailers)
+            message = with_trailers(f"Undo {entry.subtask}: {entry.subject}\n\n{why}", trailers)
             onto = revert(worktrees, name, entry.commit, onto, message, carry)
     except Conflict as conflict:
         worktrees.delete(name)
@@ -310,8 +320,21 @@ def _undo(workspaces: GitWorkspaces, subtask: SubtaskId, note: str, carry: Carry
         ) from None
     worktree = Worktree(path=made.path, base=tip, name=name)
     return Undone(
-        worktree=worktree, commit=onto, expected=tip, reverted=tuple(entry.commit for entry in entries)
+        worktree=worktree, commit=onto, expected=tip, reverted=tuple(entry.commit for entry, _ in entries)
     )
+
+
+async def taken_back_by(workspaces: GitWorkspaces, subtask: SubtaskId) -> str | None:
+    """The newest revert of a subtask of which nothing is on the run branch any more; None when something is."""
+    return await in_background(lambda: _taken_back_by(workspaces, subtask))
+
+
+def _taken_back_by(workspaces: GitWorkspaces, subtask: SubtaskId) -> str | None:
+    tip = workspaces.repository.ref(branch_ref(workspaces.run))
+    entries = landed(workspaces.repository, workspaces.base, tip) if tip else ()
+    commits = {entry.commit for entry in entries if entry.subtask == subtask}
+    reverts = [entry for entry in entries if entry.undoes in commits]
+    return reverts[-1].commit if commits and commits == {entry.undoes for entry in reverts} else None
 
 
 def _commits_of(entries: Sequence[Landed], subtask: SubtaskId) -> list[Landed]:
@@ -337,4 +360,15 @@ def _some(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-__all__ = ["SUBTASK", "AcceptRefused", "Accepted", "How", "NotLanded", "Undone", "accept", "undo", "without"]
+__all__ = [
+    "SUBTASK",
+    "AcceptRefused",
+    "Accepted",
+    "How",
+    "NotLanded",
+    "Undone",
+    "accept",
+    "taken_back_by",
+    "undo",
+    "without",
+]
