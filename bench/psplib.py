@@ -73,7 +73,7 @@ def check(work: Work, starts: Sequence[int]) -> None:
 def looked_ahead(work: Work, schedules: int, seed: int) -> int:
     search = Search(work, seed=seed)
     search.run(schedules)
-    priorities, waits = search.orders()
+    priorities, waits, _ = search.orders()
     starts = Play(work).starts(priorities, waits)
     check(work, starts)
     return finish_of(work, starts)

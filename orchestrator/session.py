@@ -58,8 +58,8 @@ from orchestrator.replanning import OPTION, Replanning
 from orchestrator.runner import Ending, Runner, Watch
 from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
 
-# Half of what a start may be delayed by.
-LOOK_AHEAD_SECONDS = 0.25
+# Of the half second that a start may be delayed by, with room for the schedule that is being tried at the end.
+LOOK_AHEAD_SECONDS = 0.3
 
 HangUp = Callable[[], None]
 Meet = Callable[[Dispatch], None]
@@ -189,7 +189,11 @@ def _look_ahead(plan: Plan, limits: Limits, clock: SystemClock) -> Lineup:
     """A better order to start in, within a bounded time; the plan's digest seeds the search."""
     until = clock.monotonic() + LOOK_AHEAD_SECONDS
     seed = int(plan_digest(plan)[:8], 16)
-    return line_up(plan, limits, seed=seed, keep_going=lambda: clock.monotonic() < until) or Lineup()
+
+    def time_left() -> float:
+        return (until - clock.monotonic()) / LOOK_AHEAD_SECONDS
+
+    return line_up(plan, limits, seed=seed, time_left=time_left) or Lineup()
 
 
 def resume(

@@ -44,21 +44,24 @@ def line_up(
     *,
     seed: int,
     schedules: int = SCHEDULES,
-    keep_going: Callable[[], bool] = lambda: True,
+    time_left: Callable[[], float] = lambda: 1.0,
 ) -> Lineup | None:
     """Return a better order to start the plan's subtasks in; None when longest remaining path does as well.
 
-    `keep_going` is asked before every schedule, so that the caller bounds the time.
+    `time_left` falls from 1 to 0 while this may take; it is asked before every schedule, and half of it is left
+    to the waits that a schedule needs.
     """
     if not 2 < len(plan.subtasks) <= MOST_SUBTASKS:
         return None
     search = Search(work_of(plan, limits), seed=seed)
     online = search.best
-    search.run(schedules, keep_going)
+    search.run(schedules, lambda: time_left() > 0.5)
     if search.best >= online:
         return None
     names = [subtask.id for subtask in plan.subtasks]
-    priorities, waits = search.orders()
+    priorities, waits, finish = search.orders(lambda: time_left() > 0)
+    if finish >= online:
+        return None
     return Lineup(
         first=tuple(names[node] for node in priorities),
         waits=tuple(
@@ -129,15 +132,20 @@ class Search:
             if finish_of(self._work, candidate) <= finish_of(self._work, current):
                 current = candidate
 
-    def orders(self) -> tuple[list[int], dict[int, tuple[int, ...]]]:
-        """Return the priority list and the waits with which the dispatcher's rule keeps the best schedule."""
+    def orders(
+        self, keep_going: Callable[[], bool] = lambda: True
+    ) -> tuple[list[int], dict[int, tuple[int, ...]], int]:
+        """Return the priority list and the waits with which the dispatcher's rule keeps the best schedule.
+
+        The third is when it then ends: later than the best schedule when there was no time to find all waits.
+        """
         starts, seconds = self.best_starts, self._work.seconds
         priorities = sorted(range(len(starts)), key=lambda node: (starts[node], starts[node] + seconds[node]))
+        place = {node: place for place, node in enumerate(priorities)}
         waits: dict[int, tuple[int, ...]] = {}
-        for _ in starts:
-            played = self._play.starts(priorities, waits)
-            if finish_of(self._work, played) <= self.best:
-                break
+        best = finish_of(self._work, played := self._play.starts(priorities))
+        best_waits: dict[int, tuple[int, ...]] = {}
+        while best > self.best and keep_going():
             early = min(
                 (node for node in priorities if played[node] < starts[node] and node not in waits),
                 key=played.__getitem__,
@@ -145,9 +153,12 @@ class Search:
             )
             if early is None:
                 break
-            before = priorities[: priorities.index(early)]
+            before = priorities[: place[early]]
             waits[early] = tuple(other for other in before if played[other] > played[early])
-        return priorities, waits
+            played = self._play.starts(priorities, waits)
+            if (finish := finish_of(self._work, played)) < best:
+                best, best_waits = finish, dict(waits)
+        return priorities, best_waits, best
 
     # --- moves ---------------------------------------------------------------------------------------
 

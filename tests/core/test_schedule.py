@@ -60,7 +60,7 @@ def test_looking_ahead_never_makes_it_longer_and_keeps_to_what_is_possible(seed,
     search.run(60)
     assert_possible(work, search.best_starts)
     assert search.best <= finish_of(work, online)
-    priorities, waits = search.orders()
+    priorities, waits, _ = search.orders()
     played = Play(work).starts(priorities, waits)
     assert_possible(work, played)
     assert finish_of(work, played) <= search.best
@@ -110,7 +110,7 @@ def test_the_machine_dispatches_as_it_was_played(seed, parallel):
     work = work_of(of, limits)
     search = Search(work, seed=seed)
     search.run(40)
-    priorities, waits = search.orders()
+    priorities, waits, _ = search.orders()
     names = [task.id for task in of.subtasks]
     lineup = Lineup(
         first=tuple(names[node] for node in priorities),
@@ -125,7 +125,7 @@ def test_the_search_is_the_same_for_the_same_seed_and_stops_when_told():
     of = some_plan(Random(7))
     one, other = line_up(of, Limits(parallel=2), seed=3), line_up(of, Limits(parallel=2), seed=3)
     assert one == other
-    assert line_up(of, Limits(parallel=2), seed=3, keep_going=lambda: False) is None
+    assert line_up(of, Limits(parallel=2), seed=3, time_left=lambda: 0.0) is None
 
 
 def test_placing_one_by_one_fills_gaps():
@@ -136,3 +136,34 @@ def test_placing_one_by_one_fills_gaps():
         capacities=[2],
     )
     assert Profile(work).place([0, 2, 1]) == [0, 0, 4]
+
+
+def test_the_time_allowed_bounds_all_of_it_also_finding_the_waits():
+    """A plan that needs a hundred waits; every schedule that is tried or played takes a hundredth of the time."""
+    chance = Random(4)
+    of = plan(
+        *[
+            subtask(
+                f"s{number}",
+                after=" ".join(f"s{chance.randrange(number)}" for _ in range(chance.randrange(3)) if number),
+                touches=tuple(f"f{chance.randrange(10)}" for _ in range(2)),
+                seconds=chance.randrange(1, 60),
+            )
+            for number in range(100)
+        ]
+    )
+    asked: list[float] = []
+
+    def time_left() -> float:
+        asked.append(1.0 - len(asked) / 100)
+        return asked[-1]
+
+    limits = Limits(parallel=4)
+    lineup = line_up(of, limits, seed=1, time_left=time_left)
+    assert lineup is not None
+    assert len(asked) <= 102
+    place = {task.id: number for number, task in enumerate(of.subtasks)}
+    waits = {place[name]: [place[other] for other in others] for name, others in lineup.waits}
+    work = work_of(of, limits)
+    played = Play(work).starts([place[name] for name in lineup.first], waits)
+    assert finish_of(work, played) < finish_of(work, Play(work).starts(longest_remaining(work)))
