@@ -383,22 +383,27 @@ def _judge_calls(sweep: Sweep) -> None:
         wrong.append("more charges than calls and kills explain")
 
 
-def at_syscalls(scratch: Path, points: int | None) -> Iterator[Sweep]:
+def at_syscalls(scratch: Path, points: int | None, *, whose: str) -> Iterator[Sweep]:
     """Kill a run of 3 where one of its threads makes the n-th call of a kind, for every kind and n.
 
-    The processes it starts are counted too: sometimes it is git that dies, and the run has to cope.
+    With `whose` "all" the processes it starts are counted too: sometimes it is git that dies, and the run has to
+    cope. With "own" only its own threads count, also for calls of which git makes more.
     """
     size = 3
+    scratch = scratch / whose
+    traced = ["strace", "--seccomp-bpf", "-f", "-qq"]
+    if whose == "own":
+        traced.append("--detach-on=execve")
     tree = undisturbed(scratch / "clean-3", size)
-    counts = {name: count_calls(scratch, name, size) for name in SYSCALLS}
+    counts = {name: count_calls(scratch, traced, name, size) for name in SYSCALLS}
     targets = [(name, number) for name, count in counts.items() for number in range(1, count + 1)]
     # Shuffled, so that a sweep cut short by the time has seen all kinds.
     random.Random(1).shuffle(targets)
-    print(f"{len(targets)} system calls that write: {counts}", file=sys.stderr, flush=True)
+    print(f"{len(targets)} calls that write, {whose}: {counts}", file=sys.stderr, flush=True)
     targets = targets[:points]
     for name, number in targets:
         sweep = make(scratch / f"{name}-{number}", size)
-        trace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={name}"]
+        trace = [*traced, "-o", os.devnull, "-e", f"trace={name}"]
         kill = ["-e", f"inject={name}:signal=KILL:when={number}"]
         done = subprocess.run(
             [*trace, *kill, *sweep.command], capture_output=True, timeout=PATIENCE_SECONDS, check=False
@@ -409,11 +414,11 @@ def at_syscalls(scratch: Path, points: int | None) -> Iterator[Sweep]:
         yield sweep
 
 
-def count_calls(scratch: Path, name: str, size: int) -> int:
+def count_calls(scratch: Path, traced: list[str], name: str, size: int) -> int:
     """The most calls of this kind that any one thread of an undisturbed run makes."""
     sweep = make(scratch / f"count-{name}", size)
     log = scratch / f"count-{name}.log"
-    trace = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={name}"]
+    trace = [*traced, "-o", str(log), "-e", f"trace={name}"]
     subprocess.run([*trace, *sweep.command], capture_output=True, timeout=PATIENCE_SECONDS, check=True)
     threads = Counter(
         line.split()[0] for line in log.read_text(errors="replace").splitlines() if name in line
@@ -498,10 +503,11 @@ def main() -> None:
     if points == 0:
         print("no kills at system calls")
     elif shutil.which("strace"):
-        sources["at a write call, 3 subtasks"] = at_syscalls(scratch, points)
+        for whose, words in (("all", "of any process"), ("own", "of our own process")):
+            sources[f"at a write call {words}, 3 subtasks"] = at_syscalls(scratch, points, whose=whose)
     else:
         print("no strace: only random moments")
-    print(f"{'killed':>44} {'runs':>6} {'kills':>6} {'refused once':>13} {'wrong':>6}")
+    print(f"{'killed':>54} {'runs':>6} {'kills':>6} {'refused once':>13} {'wrong':>6}")
     for name, sweeps in sources.items():
         runs = killed = again = 0
         bad: list[str] = []
@@ -516,7 +522,7 @@ def main() -> None:
                 break
         report[name] = {"runs": runs, "kills": killed, "again": again, "wrong": len(bad)}
         failed |= bool(bad)
-        print(f"{name:>44} {runs:6} {killed:6} {again:13} {len(bad):6}", flush=True)
+        print(f"{name:>54} {runs:6} {killed:6} {again:13} {len(bad):6}", flush=True)
         for what in bad[:20]:
             print(f"    {what}")
     if options.keep and failed:
