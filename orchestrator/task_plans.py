@@ -120,6 +120,14 @@ def keep_original(home: Home, data: bytes) -> None:
         replace_file(place, data)
 
 
+def keep_source(home: Home, plan: Plan, what: str) -> None:
+    """Keep the file that a saved plan was just made of, when it is a task list that is still the same."""
+    if plan.made_from.planner.startswith(PLANNER) and (path := task_file(what)) is not None:
+        data = read_bytes(path)
+        if original_digest(data) == plan.made_from.goal:
+            keep_original(home, data)
+
+
 def original_of(home: Home, plan: Plan) -> bytes | None:
     """The bytes of the file the plan was imported from; None when it was not, or not on this machine."""
     name = plan.made_from.goal

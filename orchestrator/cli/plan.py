@@ -113,6 +113,10 @@ def plan(
         drawn = asked_questions(home, drawn)
     _print(home, drawn, as_json=as_json)
     _write(drawn, out=out, html=html, md=md)
+    if out is not None:
+        from orchestrator.task_plans import keep_source
+
+        keep_source(home, drawn.plan, what)
     likely = drawn.forecast.dollars
     if highest is not None and (likely is None or likely.likely > highest):
         told = "unknown, because a price is unknown" if likely is None else likely.likely.rounded()

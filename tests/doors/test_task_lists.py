@@ -119,6 +119,8 @@ def test_planning_a_list_asks_once_within_its_share_and_without_a_model_the_surv
     assert subtasks["2-1"]["touches"] == ["bye.py", *TESTS_OF_BYE, "test_bye.py"]
     # The one whose files the text names needed no model: its tests are known from what they import.
     assert subtasks["3-1"]["checks"] == [{"kind": "tests", "targets": ["test_greet.py"]}]
+    project.run("export", "plan.json", "--out", "same.md")
+    assert (project.root / "same.md").read_bytes() == project.tasks.read_bytes()
     offline = project.run("plan", NAME, "--offline")
     assert "asking" not in offline and "checks matched by the survey: 3-1" in offline
     dear = project.run("plan", NAME, "--budget", "0.000001")
