@@ -165,11 +165,14 @@ def plan_html(
     forecast: Forecast,
     *,
     budget: Usd | None = None,
-    left: Usd | None = None,
+    allowance: str = "",
     remarks: Iterable[str] = (),
     scripted: str = "",
 ) -> str:
-    """Return the page of a priced plan. Equal plans and prices give equal bytes."""
+    """Return the page of a priced plan. Equal plans and prices give equal bytes.
+
+    `allowance` says for how long the budget is, when it is not this run's own.
+    """
     rows = {row.id: row for row in forecast.subtasks}
     picture = _picture(
         plan,
@@ -205,7 +208,8 @@ def plan_html(
             forecast=forecast,
             rows=rows,
             picture=picture,
-            gauge=_gauge(ZERO, likely, budget or left),
+            gauge=_gauge(ZERO, likely, budget),
+            of_the_budget=_of_the_budget(likely, budget, allowance),
             compared=_bars(compared),
             costs=_bars(
                 [
@@ -297,6 +301,18 @@ def _gauge(spent: Usd, held: Usd, cap: Usd | None) -> dict[str, object] | None:
         "spent_share": min(100.0, 100 * spent.share(cap)),
         "held_share": min(100.0, 100 * held.share(cap)),
     }
+
+
+def _of_the_budget(likely: Usd, budget: Usd | None, allowance: str) -> str:
+    if budget is None:
+        return ""
+    said = f"{likely.rounded()} likely for this plan, of {budget.rounded()}"
+    if allowance:
+        # What else is spent of it meanwhile, a page that is the same every time cannot say.
+        return f"{said} {allowance}"
+    return (
+        f"{said}; {(budget - likely).rounded()} would be left" if likely <= budget else f"{said}: too little"
+    )
 
 
 def _bars(rows: Sequence[tuple[str, Usd, str]]) -> list[Bar]:

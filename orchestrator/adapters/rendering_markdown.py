@@ -18,16 +18,20 @@ from orchestrator.adapters.markdown_sheet import (
 from orchestrator.adapters.report_words import (
     COMPARED_CAVEAT,
     compared_words,
+    duration_words,
     ended_words,
     next_steps,
+    of_words,
+    range_words,
     scripted_words,
     spent_words,
     tried_words,
+    used_words,
     was_rejected,
     why_words,
 )
 from orchestrator.core.domain import Deliverable, ExecutorName, Plan, State, Subtask, SubtaskId
-from orchestrator.core.forecast import Dollars, Forecast, SubtaskForecast
+from orchestrator.core.forecast import Forecast, SubtaskForecast
 from orchestrator.core.money import Usd
 from orchestrator.core.report import Report, SubtaskRow
 from orchestrator.core.text import short_lists
@@ -68,13 +72,23 @@ def plan_markdown(
     forecast: Forecast,
     *,
     budget: Usd | None = None,
+    allowance: str = "",
     scripted: str = "",
     remarks: Iterable[str] = (),
 ) -> str:
-    """Return the comment for a priced plan. Equal plans and prices give equal bytes, at most 65,536 characters."""
+    """Return the comment for a priced plan. Equal plans and prices give equal bytes, at most 65,536 characters.
+
+    `allowance` says for how long the budget is, when it is not this run's own.
+    """
     rows = {row.id: row for row in forecast.subtasks}
     sheet = Sheet(more="`orchestrator plan --html plan.html` writes all of it.")
-    sheet.add(_plan_head(plan, forecast, budget, scripted), what="the head")
+    head = _plan_head(plan, forecast, scripted)
+    if budget is not None:
+        head += [
+            f"Budget {budget}{f' {allowance}' if allowance else ''}{used_words(forecast.dollars, budget)}.",
+            "",
+        ]
+    sheet.add(head, what="the head")
     sheet.add(_plan_graph(plan, forecast, rows), what="the graph")
     sheet.add_rows(
         table_rows(
@@ -109,7 +123,7 @@ def plan_markdown(
     return str(sheet)
 
 
-def _plan_head(plan: Plan, forecast: Forecast, budget: Usd | None, scripted: str) -> list[str]:
+def _plan_head(plan: Plan, forecast: Forecast, scripted: str) -> list[str]:
     made = plan.made_from
     by = f"made by the {text(made.planner, 30)} planner" + (
         f" ({text(made.model, 60)})" if made.model else ""
@@ -119,25 +133,16 @@ def _plan_head(plan: Plan, forecast: Forecast, budget: Usd | None, scripted: str
         PLAN_MARKER,
         f"## Plan: {text(plan.goal, 200)}",
         "",
-        f"**{_of(len(plan.subtasks), 'subtask')}, likely {_range(forecast.dollars)}**; "
-        f"about {_duration(forecast.seconds.likely)} with {forecast.parallel} at once; "
+        f"**{of_words(len(plan.subtasks), 'subtask')}, likely {range_words(forecast.dollars)}**; "
+        f"about {duration_words(forecast.seconds.likely)} with {forecast.parallel} at once; "
         f"{forecast.succeeds:.1f} of {len(plan.subtasks)} expected to pass their checks.",
         "",
         f"A dry run, {by}{at}: nothing was changed.",
         "",
     ]
-    if budget is not None:
-        lines += [f"Budget {budget}{_used(forecast.dollars, budget)}.", ""]
     if scripted:
         lines += [f"> **{text(scripted_words(scripted), 120)}**", ""]
     return lines
-
-
-def _used(dollars: Dollars | None, budget: Usd) -> str:
-    if dollars is None or not budget:
-        return ""
-    share = [f"{amount.nano / budget.nano:.0%}" for amount in (dollars.likely, dollars.high)]
-    return f": {share[0]} of it likely used, {share[1]} at the high end"
 
 
 def _plan_graph(plan: Plan, forecast: Forecast, rows: Mapping[SubtaskId, SubtaskForecast]) -> list[str]:
@@ -149,11 +154,13 @@ def _plan_graph(plan: Plan, forecast: Forecast, rows: Mapping[SubtaskId, Subtask
     needs = {str(subtask.id): subtask.depends_on for subtask in plan.subtasks}
     graph = mermaid(nodes, needs, styles=_TIERS, heavy=pairwise(path))
     if graph is None:
-        graph = [f"{_of(len(nodes), 'subtask')}: too many for a picture that can be read."] if nodes else []
+        graph = (
+            [f"{of_words(len(nodes), 'subtask')}: too many for a picture that can be read."] if nodes else []
+        )
     lines = [*graph, ""]
     if len(path) > 1:
         chain = " → ".join(code(name, 60) for name in path[:20]) + (" → …" if len(path) > 20 else "")
-        lines += [f"Critical path, thick: {chain}, {_duration(forecast.critical_seconds)}.", ""]
+        lines += [f"Critical path, thick: {chain}, {duration_words(forecast.critical_seconds)}.", ""]
     return lines
 
 
@@ -230,7 +237,7 @@ def _reasons(subtask: Subtask, rows: Mapping[SubtaskId, SubtaskForecast]) -> lis
     ]
     if row is not None and row.dollars is not None and row.dollars.high:
         lines.append(
-            f"- {_range(row.dollars)}, {row.attempts:.1f} attempts expected, "
+            f"- {range_words(row.dollars)}, {row.attempts:.1f} attempts expected, "
             f"{100 * row.escalates:.0f} % chance of escalation, {100 * row.succeeds:.0f} % to pass"
         )
     lines += [
@@ -355,7 +362,9 @@ def _run_graph(report: Report) -> list[str]:
     graph = mermaid(nodes, needs, styles={**_TIERS, **_STATES})
     if graph is None:
         return (
-            [f"{_of(len(nodes), 'subtask')}: too many for a picture that can be read.", ""] if nodes else []
+            [f"{of_words(len(nodes), 'subtask')}: too many for a picture that can be read.", ""]
+            if nodes
+            else []
         )
     return [*graph, ""]
 
@@ -416,17 +425,3 @@ def _document(row: SubtaskRow) -> list[str]:
         "</details>",
         "",
     ]
-
-
-def _of(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count:,} {what}s"
-
-
-def _range(dollars: Dollars | None) -> str:
-    if dollars is None:
-        return "unknown, because a price is unknown"
-    return f"{dollars.likely.rounded()} ({dollars.low.rounded()} to {dollars.high.rounded()})"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.1f} minutes"

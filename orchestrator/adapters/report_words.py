@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from orchestrator.core.domain import Ended, WaitingFor
 from orchestrator.core.money import Usd
 from orchestrator.core.report import AttemptRow, Report, SubtaskRow
 from orchestrator.core.text import short_lists
+
+if TYPE_CHECKING:
+    from orchestrator.core.forecast import Dollars
 
 
 def scripted_words(scripted: str) -> str:
@@ -103,3 +108,29 @@ def next_steps(report: Report) -> list[tuple[str, str]]:
     if any(row.commit for row in report.subtasks):
         steps.append(("take the commits", f"orchestrator accept {run}"))
     return steps
+
+
+def used_words(dollars: Dollars | None, budget: Usd) -> str:
+    """`: 4 % of it likely used, 11 % at the high end`, to go on from the budget; empty where a price is unknown."""
+    if dollars is None or not budget:
+        return ""
+    likely, high = (
+        "less than 1 %" if amount * 100 < budget else f"{100 * amount.nano / budget.nano:.0f} %"
+        for amount in (dollars.likely, dollars.high)
+    )
+    return f": {likely} of it likely used, {high} at the high end"
+
+
+def of_words(count: int, what: str) -> str:
+    """`1 subtask`, `1,200 subtasks`."""
+    return f"{count} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def range_words(dollars: Dollars | None) -> str:
+    if dollars is None:
+        return "unknown, because a price is unknown"
+    return f"{dollars.likely.rounded()} ({dollars.low.rounded()} to {dollars.high.rounded()})"
+
+
+def duration_words(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.1f} minutes"

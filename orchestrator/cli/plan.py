@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["approve", "plan", "plan_for"]
 
+_PERIODS = {"1d": "a day", "1mo": "a month", "7d": "7 days", "30d": "30 days"}
+
 
 class TooDear(OrchestratorError):
     """The plan's likely cost is above --max-cost. It was made and shown; nothing of it ran."""
@@ -112,7 +114,7 @@ def plan(
     if asking and drawn.wish is not None:
         drawn = asked_questions(home, drawn)
     _print(home, drawn, as_json=as_json)
-    _write(drawn, out=out, html=html, md=md)
+    _write(home, drawn, out=out, html=html, md=md)
     if out is not None:
         from orchestrator.task_plans import keep_source
 
@@ -260,7 +262,7 @@ def _may_write(paths: Iterable[Path | None], *, force: bool, asking: bool) -> No
             raise WouldOverwrite(f"{path} exists: name another file, or add --force")
 
 
-def _write(drawn: Drawn, *, out: Path | None, html: Path | None, md: Path | None) -> None:
+def _write(home: Home, drawn: Drawn, *, out: Path | None, html: Path | None, md: Path | None) -> None:
     from orchestrator.adapters.plan_files import write_plan, write_text
 
     if out is not None:
@@ -268,18 +270,33 @@ def _write(drawn: Drawn, *, out: Path | None, html: Path | None, md: Path | None
         write_plan(out, drawn.plan, overwrite=True)
         say(f"saved: {out}; `orchestrator plan edit {out}` changes it, `orchestrator run {out}` runs it")
     remarks = remarks_of(drawn)
-    budget = drawn.wish.budget if drawn.wish else None
+    budget, allowance = drawn.wish.budget if drawn.wish else None, ""
+    if budget is None:
+        rules = home.settings.budget
+        budget, allowance = rules.max_budget, f"configured for {_PERIODS.get(rules.duration, rules.duration)}"
     if html is not None:
         from orchestrator.adapters.rendering_html import plan_html
 
-        page = plan_html(drawn.plan, drawn.forecast, budget=budget, remarks=remarks, scripted=drawn.scripted)
+        page = plan_html(
+            drawn.plan,
+            drawn.forecast,
+            budget=budget,
+            allowance=allowance,
+            remarks=remarks,
+            scripted=drawn.scripted,
+        )
         write_text(html, page, overwrite=True)
         say(f"written: {html}")
     if md is not None:
         from orchestrator.adapters.rendering_markdown import plan_markdown
 
         sheet = plan_markdown(
-            drawn.plan, drawn.forecast, budget=budget, scripted=drawn.scripted, remarks=remarks
+            drawn.plan,
+            drawn.forecast,
+            budget=budget,
+            allowance=allowance,
+            scripted=drawn.scripted,
+            remarks=remarks,
         )
         write_text(md, sheet, overwrite=True)
         say(f"written: {md}")

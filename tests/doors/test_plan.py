@@ -95,6 +95,11 @@ def test_markdown_and_page_are_written_from_a_saved_plan(repository: Path, said:
     assert code == 0, err
     assert "mermaid" in Path("plan.md").read_text()
     assert "<svg" in Path("plan.html").read_text()
+    # Without a budget of its own the run would have the configured one.
+    assert re.search(
+        r"Budget \$5\.00 configured for a day: less than 1 % of it likely used, ", Path("plan.md").read_text()
+    )
+    assert "of $5.00 configured for a day" in Path("plan.html").read_text()
 
 
 def test_the_written_plans_hold_the_budget_and_what_speaks_against_running_them(repository: Path, said: Said):
@@ -104,7 +109,7 @@ def test_the_written_plans_hold_the_budget_and_what_speaks_against_running_them(
     )
     assert code == 0, err
     sheet, page = Path("plan.md").read_text(), Path("plan.html").read_text()
-    assert re.search(r"Budget \$0\.001: \d+% of it likely used, \d+% at the high end\.", sheet)
+    assert re.search(r"Budget \$0\.001: \d+ % of it likely used, \d+ % at the high end\.", sheet)
     for written in (sheet, page):
         assert "it will pause there" in written
     assert "warning: the plan likely costs" in err
