@@ -91,7 +91,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What one attempt is expected to take: tokens in and out, and seconds of model and checks."""
+    """What one attempt is expected to take: tokens in and out, and seconds without those of the checks."""
 
     input_tokens: Range
     output_tokens: Range
