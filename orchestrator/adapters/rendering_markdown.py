@@ -24,6 +24,7 @@ from orchestrator.adapters.report_words import (
     of_words,
     range_words,
     scripted_words,
+    shown_words,
     spent_words,
     tried_words,
     used_words,
@@ -316,7 +317,7 @@ def run_markdown(report: Report) -> str:
     )
     sheet.add_rows(
         ["### Worth knowing", ""],
-        [[f"- {text(note, 300)}"] for note in (*report.flags, *report.notes)],
+        [[f"- {text(note, 300)}"] for note in (*shown_words(report), *report.flags, *report.notes)],
         [""],
         what="notes",
     )

@@ -10,6 +10,7 @@ from orchestrator.adapters.report_words import (
     compared_words,
     next_steps,
     scripted_words,
+    shown_words,
     spent_words,
     tried_words,
     was_rejected,
@@ -178,6 +179,7 @@ def _attention(report: Report, width: int) -> list[str]:
     ]
     for row in report.subtasks:
         said += [_rejected(attempt) for attempt in row.attempts if was_rejected(attempt)]
+    said += [one_line(line, 2 * _REASON_CHARACTERS) for line in shown_words(report)]
     said += [f"flag: {one_line(flag, _REASON_CHARACTERS)}" for flag in report.flags]
     said += [f"note: {one_line(note, _REASON_CHARACTERS)}" for note in report.notes]
     return [line for text in said for line in _wrapped(text, width)]

@@ -49,6 +49,23 @@ def compared_words(report: Report) -> str:
 COMPARED_CAVEAT = "each subtask's last attempt at those prices; it might not have passed there"
 
 
+_MOST_FILES = 12
+
+
+def shown_words(report: Report) -> list[str]:
+    """Which files went to which model, a line for each: `shown to cheap: app.py, tests/test_app.py`."""
+    files: dict[str, dict[str, None]] = {}
+    for row in report.subtasks:
+        for attempt in row.attempts:
+            if attempt.model and attempt.outcome is not None and attempt.outcome.files_sent:
+                files.setdefault(attempt.model, {}).update(dict.fromkeys(attempt.outcome.files_sent))
+    return [
+        f"shown to {model}: {', '.join(sorted(paths)[:_MOST_FILES])}"
+        + (f" and {len(paths) - _MOST_FILES} more, see `show --json`" if len(paths) > _MOST_FILES else "")
+        for model, paths in sorted(files.items())
+    ]
+
+
 def tried_words(row: SubtaskRow) -> str:
     """The models in the order they were tried: `cheap x2 > smart`."""
     runs: list[tuple[str, int]] = []

@@ -13,6 +13,7 @@ from orchestrator.adapters.rendering_html import plan_html, run_html
 from orchestrator.adapters.rendering_markdown import plan_markdown, run_markdown
 from orchestrator.adapters.rendering_terminal import run_text
 from orchestrator.core.domain import Plan, SubtaskId
+from orchestrator.core.events import AttemptFinished
 from orchestrator.core.money import Usd
 from tests.core.report_building import (
     DOCUMENT,
@@ -47,6 +48,31 @@ def test_a_run_as_markdown():
 
 def test_a_plan_as_markdown():
     compare("plan.md", plan_markdown(a_plan(), a_forecast(), remarks=("2 uncommitted changes",)))
+
+
+def test_every_form_says_which_files_went_to_which_model():
+    many = tuple(f"src/part_{number:02}.py" for number in range(14))
+    events = [
+        replace(event, outcome=replace(event.outcome, files_sent=("app.py", "<b>.py", *many)))
+        if isinstance(event, AttemptFinished) and event.outcome.calls
+        else event
+        for event in a_run()
+    ]
+    report = report_of(events)
+    models = {
+        row.model
+        for event in report.subtasks
+        for row in event.attempts
+        if row.outcome and row.outcome.files_sent
+    }
+    listed = ", ".join(sorted(("app.py", "<b>.py", *many))[:12])
+    said = run_text(report, width=2000)
+    assert len(models) > 1
+    for model in models:
+        assert f"shown to {model}: {listed} and 4 more, see `show --json`\n" in said + "\n"
+    assert "shown to cheap: &lt;b&gt;.py, app.py" in run_html(report)
+    assert "<b>" not in run_markdown(report) and "shown to cheap" in run_markdown(report)
+    assert "shown to" not in run_text(report_of(a_run()))
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
