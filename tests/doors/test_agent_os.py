@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.agent_os_files import Change, Installed, InstallRefused, wanted
 from orchestrator.hook import NothingToDo, await_start
 from orchestrator.launching import launch
 from orchestrator.wiring import Home
@@ -97,6 +98,7 @@ def all_files(folder: Path) -> dict[str, bytes | None]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("core", ["core", ""], ids=["core", "flat"])
 def test_the_home_folder_gets_what_a_project_gets_and_gives_it_back(
     project: Project, tmp_path: Path, core: str
@@ -131,6 +133,7 @@ def test_the_home_folder_gets_what_a_project_gets_and_gives_it_back(
     assert all_files(home) == before
 
 
+@pytest.mark.slow
 def test_the_commands_of_version_2_hand_their_tasks_over_too(project: Project):
     project.git("mv", ".agent-os", "agent-os")
     (project.root / "agent-os" / "config.yml").write_text("version: 2.1.1\n")
@@ -169,16 +172,12 @@ def test_uninstall_keeps_what_the_user_wrote_since(project: Project):
 
 
 def test_a_later_version_renews_what_an_earlier_one_installed_and_still_gives_all_back(project: Project):
-    from orchestrator.adapters.agent_os_files import Installed, wanted
-
-    state = project.scratch / "state"
     own = project.root / ".agent-os" / "instructions" / "core" / "execute-tasks.md"
     own.parent.mkdir(parents=True)
     own.write_bytes(b"Mine")
-    project.git("add", ".")
-    project.git("commit", "-q", "-m", "mine")
-    old = Installed(project.root, state)
-    old.install(
+    before = all_files(project.root)
+    installed = Installed(project.root, project.scratch / "state")
+    installed.install(
         [
             replace(change, after=change.after.replace(b"orchestrator", b"predecessor"))
             if change.before is None
@@ -188,12 +187,16 @@ def test_a_later_version_renews_what_an_earlier_one_installed_and_still_gives_al
     )
     command = project.root / ".claude" / "commands" / "execute-tasks.md"
     assert b"predecessor" in command.read_bytes() and b"At once" in own.read_bytes()
-    project.run("agent-os", "install", "--for", "claude")
+
+    def changes() -> list[Change]:
+        return wanted(project.root, agents=["claude"], hook=False, ours=installed.unchanged())
+
+    installed.install(changes())
     assert b"predecessor" not in command.read_bytes() and b"orchestrator:begin" not in command.read_bytes()
     assert b"At once" not in own.read_bytes() and own.read_bytes().count(b"orchestrator:begin") == 1
-    assert "already" in project.run("agent-os", "install", "--for", "claude")
-    project.run("agent-os", "uninstall")
-    assert project.git("status", "--porcelain", "--ignored") == ""
+    assert changes() == []
+    assert list(installed.uninstall())
+    assert all_files(project.root) == before
 
 
 def test_links_that_lead_out_of_the_project_are_not_written_through(project: Project, tmp_path: Path):
@@ -201,8 +204,9 @@ def test_links_that_lead_out_of_the_project_are_not_written_through(project: Pro
     mine.mkdir()
     (mine / "settings.json").write_text("{}")
     (project.root / ".claude").symlink_to(mine)
-    said = project.run("agent-os", "install", "--hook", "--for", "none", code=2)
-    assert "leads out of" in said and "nothing was changed" in said
+    installed = Installed(project.root, project.scratch / "state")
+    with pytest.raises(InstallRefused, match=r"leads out of .*nothing was changed"):
+        installed.install(wanted(project.root, agents=[], hook=True))
     assert (mine / "settings.json").read_text() == "{}"
     assert not (project.root / ".agent-os" / "standards").exists()
 

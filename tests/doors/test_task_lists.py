@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.plan import plan_for
+from orchestrator.core.money import Usd
+from orchestrator.task_plans import draw_tasks, keep_source, numbered, original_of
+from orchestrator.wiring import Home
 from tests.doors.task_project import SPEC, TASKS, Project
 
 TESTS_OF_BYE = ["**/test_bye.*", "**/bye_test.*", "**/bye.test.*"]
@@ -64,9 +68,9 @@ def test_plan_takes_a_task_file_and_a_limit_and_says_what_is_wrong_with_others(p
 
 
 def test_only_takes_the_numbers_of_the_list(project: Project):
-    said = project.run("run", NAME, "--only", "2.2", "--yes", "--budget", "0.00001", code=3)
-    assert "with what they need: 2-1\n" in said
-    assert "no subtask '9'" in project.run("run", NAME, "--only", "9", "--yes", code=2)
+    plan = draw_tasks(Home(environ=project.environ, repository=project.root), project.tasks).plan
+    assert numbered(plan, "2") == ("2-1", "2-2") and numbered(plan, "2.3") == ("2-2",)
+    assert numbered(plan, "1") == numbered(plan, "22") == ()
 
 
 def test_enriching_infers_files_checks_and_splits_for_a_price_and_leaves_nonsense_out(project: Project):
@@ -105,26 +109,27 @@ def test_enriching_infers_files_checks_and_splits_for_a_price_and_leaves_nonsens
 
 
 def test_planning_a_list_asks_once_within_its_share_and_without_a_model_the_survey_matches_tests(
-    project: Project,
+    project: Project, capsys: pytest.CaptureFixture[str]
 ):
     answer = {"subtasks": [{"id": "2-1", "touches": ["bye.py", "test_bye.py"]}]}
     project.script.write_text(json.dumps({"rules": [{"text": json.dumps(answer)}]}))
     project.tasks.write_text(TASKS.replace("Do what no model can do", "Greet louder in `greet.py`"))
-    said = project.run("plan", NAME, "--out", "plan.json")
-    assert "asking cheap about 2 tasks: at most $0." in said
-    assert "touches inferred by a model: 2-1 (" in said and "planning cost $" in said
-    subtasks = {
-        entry["id"]: entry for entry in json.loads((project.root / "plan.json").read_text())["subtasks"]
-    }
-    assert subtasks["2-1"]["touches"] == ["bye.py", *TESTS_OF_BYE, "test_bye.py"]
+    home = Home(environ=project.environ, repository=project.root, scripted=str(project.script))
+    drawn = plan_for(home, str(project.tasks))
+    assert "asking cheap about 2 tasks: at most $0." in capsys.readouterr().err
+    assert any(note.startswith("touches inferred by a model: 2-1 (") for note in drawn.notes)
+    assert drawn.making is not None and drawn.making.calls == 1 and drawn.making.bill
+    first, _, last = drawn.plan.subtasks
+    assert first.touches == ("bye.py", *TESTS_OF_BYE, "test_bye.py")
     # The one whose files the text names needed no model: its tests are known from what they import.
-    assert subtasks["3-1"]["checks"] == [{"kind": "tests", "targets": ["test_greet.py"]}]
-    project.run("export", "plan.json", "--out", "same.md")
-    assert (project.root / "same.md").read_bytes() == project.tasks.read_bytes()
-    offline = project.run("plan", NAME, "--offline")
-    assert "asking" not in offline and "checks matched by the survey: 3-1" in offline
-    dear = project.run("plan", NAME, "--budget", "0.000001")
-    assert "no model was asked: asking about 2 tasks may cost up to" in dear
+    assert last.checks[0].targets == ("test_greet.py",)
+    keep_source(home, drawn.plan, str(project.tasks))
+    assert original_of(home, drawn.plan) == project.tasks.read_bytes()
+    offline = plan_for(home, str(project.tasks), offline=True)
+    assert offline.making is None and any("matched by the survey: 3-1" in note for note in offline.notes)
+    dear = plan_for(home, str(project.tasks), budget=Usd.of("0.000001"))
+    assert any("asking about 2 tasks may cost up to" in note for note in dear.notes)
+    assert "asking" not in capsys.readouterr().err
 
 
 FIRST = """# Spec Tasks
