@@ -161,7 +161,9 @@ def main() -> int:
     if options.json:
         result = {"files": files, "rounds": rounds, **found}
         options.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0 if found["wall"]["beside"] <= LIMIT_SECONDS else 1
+    # Three rounds say nothing of the wall's seconds on a machine that does other things as well.
+    judged = "processor" if options.quick else "wall"
+    return 0 if found[judged]["beside"] <= LIMIT_SECONDS else 1
 
 
 if __name__ == "__main__":
