@@ -7,9 +7,10 @@ from functools import cached_property
 
 from orchestrator.core.calibration import Calibration
 from orchestrator.core.catalogue import RoutingTable
-from orchestrator.core.domain import SMART, Deliverable, ModelAlias, Refusal, Route, RunId, Subtask
+from orchestrator.core.domain import SMART, AttemptId, Deliverable, ModelAlias, Refusal, Route, RunId, Subtask
 from orchestrator.core.events import RunStarted
 from orchestrator.core.money import ZERO, Usd
+from orchestrator.core.ports import Assignment
 from orchestrator.core.routing import LEAST_TEXT_TOKENS, Request, edit_needs, route
 from orchestrator.plans import past_of
 from orchestrator.wiring import Home, ModelAccess
@@ -60,6 +61,21 @@ class AttemptRouter:
             entry=False,
             again=False,
         )
+
+    async def cap_of(self, assignment: Assignment) -> Usd | None:
+        """What an attempt on the smart model may cost: the cap on smart per subtask, less what earlier tries took."""
+        cap, smart = self.started.limits.smart_per_subtask, self.table.tier_models.get(SMART)
+        if cap is None or assignment.route is None or assignment.route.model != smart:
+            return None
+        attempt = assignment.attempt
+        earlier = (AttemptId(attempt.subtask, number) for number in range(1, attempt.number))
+        spent = sum(
+            entry.counted.nano
+            for before in earlier
+            for entry in self.home.store.entries(assignment.run, attempt=before)
+            if entry.model == smart
+        )
+        return Usd(max(cap.nano - spent, 0))
 
     async def left(self) -> Usd | None:
         left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)

@@ -50,7 +50,6 @@ from orchestrator.core.events import (
 from orchestrator.core.graph import no_collections
 from orchestrator.core.money import Usd
 from orchestrator.core.planning import plan_digest
-from orchestrator.core.ports import Assignment
 from orchestrator.core.schedule import Lineup, line_up
 from orchestrator.core.tests_first import ahead_of_code
 from orchestrator.execution import Execution, RunScope
@@ -310,12 +309,6 @@ async def _parts(
         entries = store.entries(run, attempt=attempt)
         return Usd(sum(entry.counted.nano for entry in entries))
 
-    async def smart_cap(assignment: Assignment) -> Usd | None:
-        smart = access.table.tier_models.get("smart")
-        if assignment.route is None or assignment.route.model != smart:
-            return None
-        return settings.smart_per_subtask
-
     router = AttemptRouter(home=home, access=access, started=started)
     outcomes = OutcomeFiles(home.state, run)
     dispatch = Dispatch.of(
@@ -344,7 +337,7 @@ async def _parts(
         outcomes=outcomes,
         clock=clock,
         charged=charged,
-        attempt_cap=smart_cap,
+        attempt_cap=router.cap_of,
         before_landing=ticking(plan),
     )
     engine = LocalEngine(
