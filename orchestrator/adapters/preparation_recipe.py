@@ -45,7 +45,7 @@ class Recipe(Protocol):
 
 def failed(what: str, ran: Ran) -> CannotPrepare:
     lines = [line.strip() for line in ran.output.splitlines() if line.strip()]
-    telling = [line for line in lines if "error" in line.lower()] or lines
+    telling = [line for line in lines if "error" in line.lower() or "ERR_" in line] or lines
     how = "ran into its time limit" if ran.exit_code is None else f"ended with exit code {ran.exit_code}"
     return CannotPrepare(f"{what} {how}: {telling[-1][:200] if telling else 'it says nothing'}")
 

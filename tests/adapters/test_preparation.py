@@ -16,7 +16,7 @@ from orchestrator.adapters.preparation import Preparation
 from orchestrator.adapters.preparation_compiled import detect_cargo, detect_go, outside
 from orchestrator.adapters.preparation_node import detect_node
 from orchestrator.adapters.preparation_python import detect_python, import_roots, own_packages
-from orchestrator.adapters.preparation_recipe import Built, CannotPrepare
+from orchestrator.adapters.preparation_recipe import Built, CannotPrepare, failed
 from orchestrator.adapters.registries import local_places, registry_variables
 from orchestrator.adapters.sandbox import Sandbox
 from orchestrator.core.ports import Worktree
@@ -98,6 +98,14 @@ def test_poetrys_versions_are_read_as_pip_knows_them(tmp_path):
     assert detect_python(tmp_path).grouped == (
         "pytest>=8.1,<9", "coverage", "mypy>=1.2.3,<1.3", "ruff==0.5", "older>=0.3.1,<0.4", "typed>=2",
     )  # fmt: skip
+
+
+def test_the_line_that_tells_why_a_set_up_failed_is_the_one_that_is_shown():
+    said = "Scope: all 16\n ERR_PNPM_LOCKFILE_CONFIG_MISMATCH  Cannot proceed\n\nUpdate your lockfile\n"
+    ran = Ran(argv=("pnpm",), exit_code=1, seconds=0.0, output=said)
+    assert str(failed("pnpm install", ran)) == (
+        "pnpm install ended with exit code 1: ERR_PNPM_LOCKFILE_CONFIG_MISMATCH  Cannot proceed"
+    )
 
 
 def test_where_poetry_fails_pip_sets_up_and_that_is_said(tmp_path, monkeypatch):
