@@ -79,7 +79,12 @@ class Home:
     def store(self) -> Store:
         from orchestrator.adapters.journal import Store
 
-        return Store.open(database(self.state), clock=self.clock, rules=self.settings.budget)
+        return Store.open(
+            database(self.state),
+            clock=self.clock,
+            rules=self.settings.budget,
+            scripted=self.scripted is not None,
+        )
 
     @cached_property
     def git(self) -> Repository:

@@ -7,17 +7,25 @@ and their sums are written when the transaction ends, so a batch of calls costs 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apsw
 
 from orchestrator.adapters.holder import Holder
-from orchestrator.adapters.tally import MICROSECONDS, Tally, allowance, budget_window, stopped_deployments
+from orchestrator.adapters.tally import (
+    MICROSECONDS,
+    Tally,
+    allowance,
+    budget_window,
+    scripted_key,
+    stopped_deployments,
+)
 from orchestrator.core import ledger
 from orchestrator.core.catalogue import BudgetRules
 from orchestrator.core.ledger import (
     BUCKET_SECONDS,
+    SCRIPTED,
     Granted,
     HoldResolved,
     HoldState,
@@ -62,8 +70,11 @@ class Books:
     would not need it, `freed` that somebody who waits for room should look again.
     """
 
-    def __init__(self, connection: apsw.Connection, rules: BudgetRules, *, now: float) -> None:
+    def __init__(
+        self, connection: apsw.Connection, rules: BudgetRules, *, now: float, scripted: bool = False
+    ) -> None:
         self._connection = connection
+        self._scripted = scripted
         self._run = connection.execute
         self._rules = rules
         self._at = int(now * MICROSECONDS)
@@ -101,12 +112,13 @@ class Books:
                 raise ValueError(
                     f"{request.what} has a cap of {cap} and does not say whose: it would hold nothing"
                 )
-        found = [budget_window(self._rules, start)]
+        played = scripted_key(request.run) if self._scripted else ""
+        found = [budget_window(self._rules, start, key=played)]
         if request.repository is not None:
             found.append(
                 Window(
                     scope=Scope.REPOSITORY,
-                    key=request.repository,
+                    key=played or request.repository,
                     start=start,
                     cap=request.repository_cap,
                     name="repository",
@@ -130,6 +142,8 @@ class Books:
 
     def reserve(self, request: HoldRequest, holder: int) -> Held | Wait:
         """Write the hold, or say what it waits for. Raises BudgetExceeded, ModelUnavailable."""
+        if self._scripted:
+            request = replace(request, deployment=f"{SCRIPTED}{request.deployment}")
         stopped = self._stopped_deployments()
         if request.deployment in stopped:
             raise ModelUnavailable(
@@ -326,9 +340,16 @@ class Books:
         # A bill belongs to the window of its reservation. When that has ended, there is no cap left to judge.
         current = bucket > self._budget_start() - BUCKET_SECONDS
         start = self._budget_start() if current else bucket
-        windows = [budget_window(self._rules, start, current=current)]
+        played = scripted_key(run) if deployment.startswith(SCRIPTED) else ""
+        windows = [budget_window(self._rules, start, current=current, key=played)]
         for scope, key, since, cap, name in (
-            (Scope.REPOSITORY, repository, start, repository_cap if current else None, "repository"),
+            (
+                Scope.REPOSITORY,
+                repository and (played or repository),
+                start,
+                repository_cap if current else None,
+                "repository",
+            ),
             (Scope.RUN, run, 0, run_cap, "run"),
             (Scope.ATTEMPT, f"{run}/{attempt}" if attempt and run else None, 0, attempt_cap, "attempt"),
         ):

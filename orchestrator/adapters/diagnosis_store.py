@@ -70,7 +70,7 @@ def _present(path: Path, rules: BudgetRules, now: float) -> list[Finding]:
             )
         )
     cut_off = [hold for hold in status.holds if hold.state is HoldState.AMBIGUOUS]
-    if cut_off or crashed:
+    if cut_off or (crashed and status.holds):
         findings.append(
             Finding(
                 area=AREA,

@@ -54,11 +54,13 @@ class Store:
         on_alert: Callable[[RaisedAlert], None] = tell,
         holder: Holder | None = None,
         alive: Callable[[Holder], bool] = is_alive,
+        scripted: bool = False,
     ) -> None:
         zone(rules.timezone)
         rolling_days(rules.duration)
         self.path = path
         self.rules = rules
+        self._scripted = scripted
         self._clock = clock
         self._on_alert = on_alert
         self._me = holder or this_process()
@@ -74,7 +76,13 @@ class Store:
             self._records.audit(rules, clock.epoch_seconds())
             self._room = Room(version=self._records.version, check_holders=self._recover_later)
             self._writer = Writer(
-                connection, path, watch=watch, clock=clock, rules=rules, freed=self._room.wake
+                connection,
+                path,
+                watch=watch,
+                clock=clock,
+                rules=rules,
+                freed=self._room.wake,
+                scripted=scripted,
             )
         except BaseException:
             let_go(connection)
@@ -91,12 +99,16 @@ class Store:
         on_alert: Callable[[RaisedAlert], None] = tell,
         holder: Holder | None = None,
         alive: Callable[[Holder], bool] = is_alive,
+        scripted: bool = False,
     ) -> Store:
         """Open the store, making it when there is none; holds of processes that are gone become ambiguous.
 
-        `on_alert` is called on the event loop of the call that set the alert off. Raises StoreUnusable.
+        `on_alert` is called on the event loop of the call that set the alert off. With `scripted` every run has an
+        allowance of its own, beside the user's: what it holds and spends is not money. Raises StoreUnusable.
         """
-        return cls(path, clock=clock, rules=rules, on_alert=on_alert, holder=holder, alive=alive)
+        return cls(
+            path, clock=clock, rules=rules, on_alert=on_alert, holder=holder, alive=alive, scripted=scripted
+        )
 
     def close(self) -> None:
         """Finish what was submitted and let go of the file. Holds still open stay charged, as ambiguous."""
@@ -206,13 +218,16 @@ class Store:
 
     async def left(self, *, run: RunId | None = None, run_cap: Usd | None = None) -> Mapping[str, Usd]:
         """Dollars neither spent nor held per window: `day` (the budget window) always, `run` when it has a cap."""
-        return self._records.left(self.rules, self._clock.epoch_seconds(), run=run, run_cap=run_cap)
+        return self._left(run, run_cap)
 
     def standing(self, run: RunId, run_cap: Usd | None = None) -> tuple[Totals, Mapping[str, Usd]]:
         """What the run has spent and holds, and what `left` says; without a loop, from any thread."""
         window = Window(scope=Scope.RUN, key=run, start=0, cap=run_cap, name="run")
+        return self._records.totals(window), self._left(run, run_cap)
+
+    def _left(self, run: RunId | None, run_cap: Usd | None) -> Mapping[str, Usd]:
         now = self._clock.epoch_seconds()
-        return self._records.totals(window), self._records.left(self.rules, now, run=run, run_cap=run_cap)
+        return self._records.left(self.rules, now, run=run, run_cap=run_cap, scripted=self._scripted)
 
     # --- looking and putting right --------------------------------------------------------------
 

@@ -20,11 +20,12 @@ from orchestrator.adapters.tally import (
     first_bucket,
     read_totals,
     said_alerts,
+    scripted_key,
     stopped_deployments,
 )
 from orchestrator.core.catalogue import BudgetRules
 from orchestrator.core.domain import RunId
-from orchestrator.core.ledger import Entry, HoldState, Scope, Standing, Status, Totals, Window
+from orchestrator.core.ledger import SCRIPTED, Entry, HoldState, Scope, Standing, Status, Totals, Window
 from orchestrator.core.money import ZERO, Usd
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ FROM found WHERE run IS NOT NULL ORDER BY first_at DESC, run DESC
 _ADDED_UP = """
 SELECT coalesce(sum(r.charged), 0), coalesce(sum(iif(p.ambiguous = 0, h.amount, 0)), 0),
   coalesce(sum(iif(p.ambiguous = 1, h.amount, 0)), 0)
-FROM holds h LEFT JOIN resolutions r ON r.hold = h.id LEFT JOIN pending p ON p.hold = h.id WHERE h.bucket >= ?
+FROM holds h LEFT JOIN resolutions r ON r.hold = h.id LEFT JOIN pending p ON p.hold = h.id
+WHERE h.bucket >= ? AND substr(h.deployment, 1, length(?)) <> ?
 """
 
 
@@ -204,7 +206,7 @@ class Records:
                 "SELECT 1 FROM holds WHERE bucket >= ? LIMIT 1 OFFSET ?", (first, AUDITED_ENTRIES)
             ).fetchone():
                 return None
-            added: list[Any] = self._connection.execute(_ADDED_UP, (first,)).fetchall()
+            added: list[Any] = self._connection.execute(_ADDED_UP, (first, SCRIPTED, SCRIPTED)).fetchall()
             spent, held, ambiguous = added[0]
             return read_totals(self._connection, window), Totals(
                 spent=Usd(spent), held=Usd(held), ambiguous=Usd(ambiguous)
@@ -229,11 +231,18 @@ class Records:
         return tuple(Holder(pid=pid, started=started, boot=boot) for pid, started, boot in rows)
 
     def left(
-        self, rules: BudgetRules, now: float, *, run: RunId | None, run_cap: Usd | None
+        self,
+        rules: BudgetRules,
+        now: float,
+        *,
+        run: RunId | None,
+        run_cap: Usd | None,
+        scripted: bool = False,
     ) -> Mapping[str, Usd]:
         def read() -> dict[str, Usd]:
             span, _ = allowance(self._connection, rules, now)
-            found = {"day": self._left(budget_window(rules, span.start))}
+            key = scripted_key(run) if scripted else ""
+            found = {"day": self._left(budget_window(rules, span.start, key=key))}
             if run is not None and run_cap is not None:
                 found["run"] = self._left(Window(scope=Scope.RUN, key=run, start=0, cap=run_cap, name="run"))
             return found
@@ -250,7 +259,7 @@ class Records:
             return read_totals(self._connection, window)
 
     def status(self, rules: BudgetRules, now: float) -> Status:
-        holds = self.open_holds()
+        holds = tuple(entry for entry in self.open_holds() if not entry.scripted)
 
         def read() -> Status:
             span, _ = allowance(self._connection, rules, now)
@@ -274,6 +283,7 @@ class Records:
                 stopped=tuple(
                     f"{deployment}: {why}"
                     for deployment, why in stopped_deployments(self._connection).items()
+                    if not deployment.startswith(SCRIPTED)
                 ),
                 future=future.committed,
             )

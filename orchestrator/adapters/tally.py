@@ -99,16 +99,24 @@ class Tally:
         return account
 
 
+def scripted_key(run: str | None) -> str:
+    """Whose allowance the calls of a scripted run take: its own, as large as the real one, and nobody else's."""
+    return f"scripted {run or ''}".rstrip()
+
+
 def first_bucket(window: Window) -> int:
     """The bucket that the start of the window lies in: all of it counts."""
     return window.start - window.start % BUCKET_SECONDS
 
 
-def budget_window(rules: BudgetRules, start: int, *, current: bool = True) -> Window:
-    """The user's allowance since `start`; without a cap when it is not the window in force."""
+def budget_window(rules: BudgetRules, start: int, *, current: bool = True, key: str = "") -> Window:
+    """The user's allowance since `start`; without a cap when it is not the window in force.
+
+    `key` is empty, or that of a scripted run, which has one of its own.
+    """
     return Window(
         scope=Scope.BUDGET,
-        key="",
+        key=key,
         start=start,
         cap=rules.max_budget if current else None,
         name=calendar.window_name(rules.duration),

@@ -91,12 +91,14 @@ class Writer:
         clock: Clock,
         rules: BudgetRules,
         freed: Callable[[], None],
+        scripted: bool = False,
     ) -> None:
         self._connection = connection
         self._path = path
         self._clock = clock
         self._rules = rules
         self._freed = freed
+        self._scripted = scripted
         self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -199,7 +201,9 @@ class Writer:
             self._flush_on_commit(any(operation.durable for operation in operations))
             before = self._connection.total_changes()
             self._connection.execute("BEGIN IMMEDIATE").fetchall()
-            books = Books(self._connection, self._rules, now=self._clock.epoch_seconds())
+            books = Books(
+                self._connection, self._rules, now=self._clock.epoch_seconds(), scripted=self._scripted
+            )
             for operation in operations:
                 if operation.cancelled:
                     continue

@@ -119,7 +119,9 @@ def reconcile(
     home = open_home(config)
     store = _store(home)
     ambiguous = [
-        entry for entry in (store.open_holds() if store else ()) if entry.state is HoldState.AMBIGUOUS
+        entry
+        for entry in (store.open_holds() if store else ())
+        if entry.state is HoldState.AMBIGUOUS and not entry.scripted
     ]
     settled: list[dict[str, Any]] = []
     if allow is not None:

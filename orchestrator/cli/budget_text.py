@@ -60,7 +60,11 @@ def hold_line(entry: Entry) -> str:
 def history_lines(entries: Sequence[Entry], *, of: int) -> Iterator[str]:
     rows = [("hold", "time (UTC)", "state", "model", "purpose", "what", "held", "charged", "remarks")]
     for entry in entries:
-        remarks = [*entry.flags, *([f"reconciled: {entry.reason}"] if entry.reconciled else [])]
+        remarks = [
+            *(["scripted, not paid"] if entry.scripted else []),
+            *entry.flags,
+            *([f"reconciled: {entry.reason}"] if entry.reconciled else []),
+        ]
         if entry.reason and not entry.reconciled:
             remarks.append(entry.reason)
         rows.append(

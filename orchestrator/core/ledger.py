@@ -18,6 +18,10 @@ from orchestrator.core.money import ZERO, Usd
 BUCKET_SECONDS = 900
 
 
+# Before the deployments that a script plays: what they cost is nobody's money.
+SCRIPTED = "scripted/"
+
+
 class Scope(StrEnum):
     """Whose allowance a window is. Budget and repository are windows of time, run and attempt whole lives."""
 
@@ -254,6 +258,10 @@ class Entry:
     flags: tuple[str, ...] = ()
     reason: str = ""
     reconciled: bool = False
+
+    @property
+    def scripted(self) -> bool:
+        return self.deployment.startswith(SCRIPTED)
 
     @property
     def counted(self) -> Usd:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.adapters.calendar import UnknownTimeZone, iso, seconds_of, span
+from orchestrator.core.domain import RunId
 from orchestrator.core.ledger import UnknownDuration
 from orchestrator.core.ports import BudgetExceeded
 from tests.adapters.store_building import budget, clock_at, hold, open_store, usd
@@ -180,3 +181,35 @@ async def test_repositories_in_different_time_zones_never_spend_more_than_the_ca
                     assert sum(moment >= today for moment in spent) <= 4
             clock.seconds += 3600
     assert len(spent) >= 4 * 3
+
+
+async def test_what_a_script_plays_takes_nothing_of_the_users_allowance_and_has_one_of_its_own(
+    tmp_path: Path,
+):
+    one, other = RunId("scripted-1"), RunId("scripted-2")
+    with open_store(tmp_path, scripted=True) as played:
+        spent = await played.reserve(hold("4", run=one))
+        await played.settle(spent, bill=usd("4.5"))
+        await played.reserve(hold("0.25", run=one, deployment="vendor/other"))
+        assert (await played.left(run=one))["day"] == usd("0.25")
+        with pytest.raises(BudgetExceeded, match=r"\$0\.50 of the \$5\.00 day budget"):
+            await played.reserve(hold("3", run=one, deployment="vendor/other"))
+        await played.reserve(hold("3", run=other, deployment="vendor/other"))
+        assert (await played.left(run=other))["day"] == usd("2")
+    with open_store(tmp_path) as real:
+        status = real.status()
+        assert (status.left, status.totals.committed, status.holds, status.stopped) == (
+            usd("5"),
+            usd("0"),
+            (),
+            (),
+        )
+        # The bill above its hold stopped the script's model, not the real one of that name.
+        await real.reserve(hold("5", run=one))
+        assert [entry.scripted for entry in real.entries()] == [True, True, True, False]
+        assert real.status().totals.committed == usd("5")
+    with open_store(tmp_path) as again:
+        # What a crash of the script left is settled as its own, too.
+        crashed = next(entry for entry in again.open_holds() if entry.scripted)
+        again.reconcile(crashed.hold, None, reason="test")
+        assert again.status().totals.spent == usd("0")

@@ -56,6 +56,9 @@ def test_a_saved_plan_runs_and_the_report_names_the_script(scene: Scene):
     assert "scripted" in done.stdout
     assert scene.fingerprint() == before
     assert set(states(scene.report()).values()) == {"succeeded"}
+    # At real prices, and not the user's money.
+    assert float(str(scene.report()["spent"])) > 0
+    assert json.loads(scene.run("budget", "status", "--json").stdout)["left"] == "5"
 
 
 def test_a_budget_too_small_pauses_with_exit_code_3_and_resume_finishes(scene: Scene):
