@@ -46,6 +46,7 @@ from orchestrator.core.domain import (
     Tag,
 )
 from orchestrator.core.events import AttemptStarted, Event, RunResumed, RunStarted, SubtaskLanded
+from orchestrator.core.graph import no_collections
 from orchestrator.core.money import Usd
 from orchestrator.core.ports import Assignment
 from orchestrator.runner import Runner
@@ -240,11 +241,12 @@ def resume(state: Path) -> dict[str, float]:
         del events
         gc.collect()
         began, cpu = time.perf_counter(), time.process_time()
-        journal = iter(store.events(half))
-        first = next(journal)
-        assert isinstance(first, RunStarted)
-        ready = runner(first.plan, [0.0] * len(first.plan.subtasks), store, half)
-        ready.replay(itertools.chain([first], journal))
+        with no_collections():
+            journal = iter(store.events(half))
+            first = next(journal)
+            assert isinstance(first, RunStarted)
+            ready = runner(first.plan, [0.0] * len(first.plan.subtasks), store, half)
+            ready.replay(itertools.chain([first], journal))
         started: list[float] = []
         stopping = Stopping(ready, started)
         ready.watch(stopping)

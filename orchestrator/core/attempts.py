@@ -25,6 +25,7 @@ from orchestrator.core.events import (
     LandingRefused,
     SubtaskLanded,
 )
+from orchestrator.core.graph import no_collections
 from orchestrator.core.money import Usd
 from orchestrator.core.node import Node, Phase
 from orchestrator.core.schedule import Lineup
@@ -43,7 +44,8 @@ class Attempts:
     ) -> None:
         self._limits = limits
         self._escalation = escalation
-        self.board = Board(subtasks, limits=limits, escalation=escalation, lineup=lineup)
+        with no_collections():
+            self.board = Board(subtasks, limits=limits, escalation=escalation, lineup=lineup)
         self.short_of_money = False
         # The event was a start that had been commanded: it sets nothing free.
         self._as_expected = False
