@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from orchestrator.adapters.holder import Holder
+from orchestrator.adapters.holder import Holder, is_seen
 from orchestrator.adapters.tally import (
     MICROSECONDS,
     Tally,
@@ -36,6 +36,9 @@ from orchestrator.core.ledger import (
 )
 from orchestrator.core.money import ZERO, Usage, Usd
 from orchestrator.core.ports import BudgetExceeded, Flag, HoldRequest, ModelUnavailable
+
+# Longer than a call takes: after that, a hold of a process that cannot be looked for is waited for no more.
+UNSEEN_SECONDS = 3600
 
 
 class WindowBlocked(BudgetExceeded):
@@ -260,13 +263,20 @@ class Books:
             " (SELECT DISTINCT holder FROM pending WHERE ambiguous = 0)"
         ).fetchall()
         for holder, pid, started, boot in processes:
-            if not alive(Holder(pid=pid, started=started, boot=boot)):
+            process = Holder(pid=pid, started=started, boot=boot)
+            if not alive(process):
                 count += self.abandon_all(holder, f"process {pid} ended before it settled the call")
+            elif not is_seen(process):
+                # Should it live after all, its bill still settles what is ambiguous.
+                why = f"process {pid} of another container has not settled the call for an hour"
+                count += self.abandon_all(holder, why, before=self._at - UNSEEN_SECONDS * MICROSECONDS)
         return count
 
-    def abandon_all(self, holder: int, reason: str) -> int:
+    def abandon_all(self, holder: int, reason: str, *, before: int = 2**62) -> int:
         open_holds: list[Any] = self._run(
-            "SELECT hold FROM pending WHERE holder = ? AND ambiguous = 0", (holder,)
+            "SELECT p.hold FROM pending p JOIN holds h ON h.id = p.hold"
+            " WHERE p.holder = ? AND p.ambiguous = 0 AND h.at <= ?",
+            (holder, before),
         ).fetchall()
         for (hold,) in open_holds:
             self.abandon(hold, reason)

@@ -41,6 +41,12 @@ def is_alive(holder: Holder) -> bool:
     return True
 
 
+def is_seen(holder: Holder) -> bool:
+    """Whether it can be looked for from here; a process of another container, which counts as alive, cannot."""
+    boot = _boot()
+    return not holder.boot or not boot or holder.boot == boot
+
+
 def _started(pid: int) -> str | None:
     """The start time of a living process; None when there is none (a zombie holds nothing either)."""
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.adapters.books import Books, Held
 from orchestrator.adapters.calendar import rolling_days, zone
 from orchestrator.adapters.database import FileWatch, StoreUnusable, connect, let_go, quick_check
-from orchestrator.adapters.holder import Holder, is_alive, this_process
+from orchestrator.adapters.holder import Holder, is_alive, is_seen, this_process
 from orchestrator.adapters.records import Records, RunSpan
 from orchestrator.adapters.room import Room
 from orchestrator.adapters.writer import Operation, Writer
@@ -312,12 +312,15 @@ class Store:
         with suppress(StoreUnusable):
             self._writer.submit(Operation(perform=perform, durable=False, done=lambda value, error: None))
 
+    def _any_gone(self) -> bool:
+        return any(not self._alive(holder) or not is_seen(holder) for holder in self._records.holders())
+
     def _recover(self) -> None:
-        if any(not self._alive(holder) for holder in self._records.holders()):
+        if self._any_gone():
             self._writer.call(lambda books: books.recover(self._alive))
 
     def _recover_later(self) -> None:
-        if any(not self._alive(holder) for holder in self._records.holders()):
+        if self._any_gone():
             self._in_background(lambda books: books.recover(self._alive))
 
     def _tell(self, alerts: Sequence[RaisedAlert]) -> None:

@@ -349,6 +349,24 @@ async def test_who_waits_for_the_hold_of_a_process_that_dies_is_refused(tmp_path
     dying.close()
 
 
+@pytest.mark.skipif(not this_process().boot, reason="the system has no namespaces of process ids")
+async def test_the_hold_of_another_container_becomes_ambiguous_after_an_hour_and_its_bill_still_counts(
+    tmp_path: Path,
+):
+    boot = this_process().boot.partition(" ")[0]
+    unseen = Holder(pid=1, started="1", boot=f"{boot} another-namespace")
+    there = open_store(tmp_path, holder=unseen)
+    call = await there.reserve(hold("1"))
+    with open_store(tmp_path, clock=clock_at("2026-11-23T10:59:59Z")) as soon:
+        assert soon.open_holds()[0].state is HoldState.OPEN
+    with open_store(tmp_path, clock=clock_at("2026-11-23T11:00:01Z")) as later:
+        assert later.open_holds()[0].state is HoldState.AMBIGUOUS
+        assert await later.left() == {"day": usd("4")}
+        await there.settle(call, bill=usd("0.1"))
+        assert await later.left() == {"day": usd("4.9")}
+    there.close()
+
+
 async def test_closing_the_store_during_a_call_keeps_its_hold_charged(tmp_path: Path):
     with open_store(tmp_path) as store:
         await store.reserve(hold("1"))
