@@ -48,11 +48,18 @@ def _pieces(value: Any) -> Iterator[str]:
 
 
 def _holds_much(value: Any) -> bool:
-    """Whether a dataclass holds a long tuple, itself or in a dataclass of its own."""
-    if not is_dataclass(value):
-        return False
-    items = [getattr(value, field.name) for field in fields(value)]
-    return any((type(item) is tuple and len(item) >= LONG) or _holds_much(item) for item in items)
+    """Whether a dataclass holds a long tuple, itself or in a dataclass of its own. Asked of every event."""
+    kind: Any = type(value)
+    for name in _names(kind):
+        item = getattr(value, name)
+        if (type(item) is tuple and len(item) >= LONG) or _holds_much(item):
+            return True
+    return False
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
 def _text(plain: Any) -> str:
