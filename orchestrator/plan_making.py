@@ -22,17 +22,15 @@ from orchestrator.core.domain import (
     Question,
     RunId,
     SubtaskId,
-    SuiteTime,
 )
 from orchestrator.core.facts import Survey
 from orchestrator.core.money import ZERO
 from orchestrator.core.offline import NeedsModel, groups_of, plan_offline
 from orchestrator.core.planning import MODEL_PLANNER, OFFLINE_PLANNER, compile_plan
 from orchestrator.core.routing import unusable_because
-from orchestrator.core.suite_time import assumed_suite
 from orchestrator.planner import Planner, PlanningTooDear
 from orchestrator.planner_brief import Brief, Planned
-from orchestrator.plans import Drawn, Wish, answered, past_of, priced
+from orchestrator.plans import Drawn, Wish, answered, past_of, priced, suite_time
 from orchestrator.wiring import Home, ModelAccess
 
 PROMPTS = ("plan-system.md.j2", "plan-user.md.j2", "plan-repair.md.j2", "plan-expand.md.j2")
@@ -260,15 +258,6 @@ def _answered(questions: Iterable[Question]) -> tuple[tuple[str, str], ...]:
     return tuple((question.text, question.answer) for question in questions if question.answer is not None)
 
 
-def _assumed_suite(home: Home, survey: Survey) -> SuiteTime:
-    """What the suites take that an attempt would be judged by, before any run measured them."""
-    from orchestrator.adapters.project_commands import project_commands
-
-    suites = project_commands(home.settings.commands, survey.commands).suites
-    tests = sum(file.test and not file.generated for file in survey.files)
-    return assumed_suite([suite.argv[0] for suite in suites], test_files=tests)
-
-
 def _priced(
     home: Home,
     planned: Planned,
@@ -279,7 +268,7 @@ def _priced(
 ) -> Drawn:
     past = past_of(home)
     # In the plan, because a dry run of it looks at no journal and at no repository.
-    plan = replace(planned.plan, suite=past.suite or _assumed_suite(home, survey))
+    plan = replace(planned.plan, suite=suite_time(home, survey, past))
     planned = replace(planned, plan=plan)
     return Drawn(
         plan=plan,

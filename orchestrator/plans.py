@@ -16,13 +16,14 @@ from orchestrator.core.calibration import Calibration, Observation, calibrate, o
 from orchestrator.core.domain import OrchestratorError, Plan, SuiteTime
 from orchestrator.core.forecast import Forecast, forecast
 from orchestrator.core.routing import as_if_keyed
-from orchestrator.core.suite_time import measured_suite
+from orchestrator.core.suite_time import assumed_suite, measured_suite
 from orchestrator.core.text import one_line
 from orchestrator.wiring import Home, default_parallel
 
 if TYPE_CHECKING:
     from orchestrator.core.catalogue import RoutingTable
     from orchestrator.core.domain import RunId
+    from orchestrator.core.facts import Survey
     from orchestrator.core.money import Usd
     from orchestrator.planner_brief import Planned
 
@@ -157,6 +158,17 @@ def priced(home: Home, plan: Plan, table: RoutingTable, past: Past) -> Forecast:
         policy=settings.policy,
         calibration=past.calibration,
     )
+
+
+def suite_time(home: Home, survey: Survey, past: Past) -> SuiteTime:
+    """What the suites take that an attempt is judged by: as a run here measured it, else assumed from the survey."""
+    from orchestrator.adapters.project_commands import project_commands
+
+    if past.suite is not None:
+        return past.suite
+    suites = project_commands(home.settings.commands, survey.commands).suites
+    tests = sum(file.test and not file.generated for file in survey.files)
+    return assumed_suite([suite.argv[0] for suite in suites], test_files=tests)
 
 
 def past_of(home: Home) -> Past:

@@ -17,7 +17,7 @@ from orchestrator.core.routing import unusable_because
 from orchestrator.core.text import one_line
 from orchestrator.enrichment import INFERRED, Enriched, EnrichmentTooDear, ask, lacking, questions
 from orchestrator.planner_brief import Planned
-from orchestrator.plans import priced
+from orchestrator.plans import priced, suite_time
 
 if TYPE_CHECKING:
     from orchestrator.core.money import Usd
@@ -40,7 +40,7 @@ def inferred(
     if wish is None or home.repository is None:
         return drawn
     notes: list[str] = []
-    plan = _matched(home, drawn.plan, notes)
+    plan = _surveyed(home, drawn, notes)
     enriched: Enriched | None = None
     if not wish.offline and lacking(plan):
         enriched = _asked(home, plan, wish, say, notes, before_paying)
@@ -127,22 +127,18 @@ def _told(plan: Plan) -> list[str]:
 # --- the survey's matcher -----------------------------------------------------------------------------
 
 
-def _matched(home: Home, plan: Plan, notes: list[str]) -> Plan:
-    """Give tasks whose files are known the tests that reach these files."""
-    open_ones = [subtask for subtask in plan.subtasks if subtask.touches and not subtask.checks]
-    if not open_ones:
-        return plan
+def _surveyed(home: Home, drawn: Drawn, notes: list[str]) -> Plan:
+    """Give tasks whose files are known the tests that reach these files, and the plan the time of the suite."""
     from orchestrator.adapters.state import cache_directory
     from orchestrator.adapters.survey import SurveyFailed, survey
 
     try:
-        found = asyncio.run(
-            survey(home.git.root, cache=cache_directory(home.environ), environ=home.environ)
-        ).tests_of
+        found = asyncio.run(survey(home.git.root, cache=cache_directory(home.environ), environ=home.environ))
     except SurveyFailed as error:
         notes.append(f"no tests were matched: {error}")
-        return plan
-    matched = tuple(_with_tests(subtask, found) for subtask in plan.subtasks)
+        return drawn.plan
+    plan = replace(drawn.plan, suite=suite_time(home, found, drawn.past))
+    matched = tuple(_with_tests(subtask, found.tests_of) for subtask in plan.subtasks)
     return plan if matched == plan.subtasks else checked(replace(plan, subtasks=matched))
 
 
