@@ -132,12 +132,13 @@ class ModelAccess:
         if home.scripted is None:
             yield cls(table=table)
             return
-        from orchestrator.adapters.scripted import ScriptedProvider, scripted_catalogue
+        from orchestrator.adapters.scripted import ScriptedProvider, running_provider, scripted_catalogue
 
         said = f"scripted models: {Path(home.scripted).name}"
-        if home.scripted.startswith(("http://127.0.0.1", "http://localhost")):
+        if home.scripted.startswith(("http://", "https://")):
+            root = running_provider(home.scripted)
             yield cls(
-                table=replace(table, catalogue=scripted_catalogue(table.catalogue, home.scripted)),
+                table=replace(table, catalogue=scripted_catalogue(table.catalogue, root)),
                 scripted=said,
             )
             return

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from dataclasses import replace
@@ -17,6 +18,7 @@ from orchestrator.adapters.scripted_playing import Barriers, Call, CallLog, Play
 from orchestrator.adapters.scripted_script import Script, load_script, parse_script
 from orchestrator.core.catalogue import Catalogue, Deployment
 from orchestrator.core.domain import ModelAlias, OrchestratorError
+from orchestrator.core.text import one_line
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,7 +30,7 @@ _START_SECONDS = 30.0
 
 
 class ScriptedProviderFailed(OrchestratorError):
-    """The scripted provider could not listen or start."""
+    """The scripted provider could not listen or start, or is not where it was said to be."""
 
 
 class ScriptedProvider:
@@ -136,6 +138,42 @@ class ScriptedProvider:
         if self._stage is None:
             raise ScriptedProviderFailed("scripted provider: not running; use it in a `with` statement")
         return self._stage
+
+
+def running_provider(url: str) -> str:
+    """Return the root of the scripted provider that already runs at `url`, on this machine.
+
+    Raises ScriptedProviderFailed when another server answers there, or none: a real one would have to be paid, and
+    what a script plays counts in nobody's budget.
+    """
+    import http.client
+    from urllib.parse import urlsplit
+
+    shown = one_line(url, 80)
+    try:
+        place = urlsplit(url)
+        host, port = place.hostname or "", place.port or 80
+    except ValueError:
+        raise ScriptedProviderFailed(f"{shown!r} is no address such as http://127.0.0.1:8100") from None
+    if place.scheme != "http" or host not in ("127.0.0.1", "localhost"):
+        raise ScriptedProviderFailed(
+            f"{shown}: a scripted provider runs on this machine: http://127.0.0.1:PORT"
+        )
+    connection = http.client.HTTPConnection(host, port, timeout=_START_SECONDS)
+    try:
+        connection.request("GET", "/control/barriers")
+        answer = connection.getresponse()
+        if answer.status == 200 and isinstance(json.loads(answer.read(100_000)), dict):
+            return f"http://{host}:{port}"
+        told = "another server answers there"
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        told = one_line(str(error), 80) or "no answer"
+    finally:
+        connection.close()
+    raise ScriptedProviderFailed(
+        f"{shown} is no scripted provider ({told}): "
+        f"`python -m orchestrator.adapters.scripted SCRIPT --port {port}` starts one"
+    )
 
 
 def scripted_catalogue(catalogue: Catalogue, url: str) -> Catalogue:

@@ -8,17 +8,24 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.adapters.scripted import ScriptedProvider, ScriptedProviderFailed, scripted_catalogue
+from orchestrator.adapters.scripted import (
+    ScriptedProvider,
+    ScriptedProviderFailed,
+    running_provider,
+    scripted_catalogue,
+)
 from orchestrator.adapters.scripted_script import (
     CONDITION_KEYS,
     REPLY_KEYS,
@@ -372,6 +379,24 @@ def test_a_port_that_is_taken_is_told(provider: ScriptedProvider):
         ScriptedProvider(HELLO, port=port).__enter__()
     with pytest.raises(ScriptedProviderFailed, match="not running"):
         ScriptedProvider(HELLO).release("x")
+
+
+def test_a_running_provider_is_told_from_any_other_server(provider: ScriptedProvider):
+    assert running_provider(provider.url) == running_provider(f"{provider.base_url}/") == provider.url
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        thread = threading.Thread(target=other.handle_request)
+        thread.start()
+        with pytest.raises(ScriptedProviderFailed, match="another server answers there"):
+            running_provider(f"http://localhost:{other.server_port}")
+        thread.join()
+    for url, told in (
+        (f"http://127.0.0.1:{other.server_port}", "is no scripted provider"),
+        ("http://127.0.0.1.example.test:8100", "runs on this machine"),
+        ("http://localhost@example.test/v1", "runs on this machine"),
+        ("http://localhost:many", "is no address"),
+    ):
+        with pytest.raises(ScriptedProviderFailed, match=told):
+            running_provider(url)
 
 
 def test_it_runs_on_its_own_and_prints_its_address(tmp_path: Path):
