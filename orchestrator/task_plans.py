@@ -12,9 +12,8 @@ from orchestrator.adapters.formats.drafting import draft_of, with_test_globs
 from orchestrator.adapters.formats.task_files import read_bytes, read_task_file, replace_file
 from orchestrator.adapters.formats.task_list import MAX_BYTES, TaskFileFault
 from orchestrator.adapters.formats.task_master import complexity_of
-from orchestrator.adapters.formats.ticking import IMPORTED
 from orchestrator.adapters.state import digest
-from orchestrator.core.domain import Plan, Provenance
+from orchestrator.core.domain import IMPORTED, Plan, Provenance
 from orchestrator.core.planning import compile_plan
 from orchestrator.plans import Drawn, Past, Wish, past_of, priced
 
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from orchestrator.core.domain import RunId
     from orchestrator.core.money import Usd
     from orchestrator.wiring import Home
-
-PLANNER = IMPORTED
-"""How the plan of an imported list begins to say who planned it; the format follows."""
 
 
 def task_file(what: str) -> Path | None:
@@ -63,7 +59,7 @@ def plan_of(home: Home, tasks: TaskList, path: Path, *, limit: int | None = None
         goal=f"Carry out {source}{about}",
         standard=home.standard,
         made_from=Provenance(
-            planner=f"{PLANNER}{tasks.format}",
+            planner=f"{IMPORTED}{tasks.format}",
             commit=home.git.head() if home.repository is not None else "",
             goal=original_digest(tasks.data),
             # Two tags of one file may hold the same ids: a status must go where the plan came from.
@@ -122,7 +118,7 @@ def keep_original(home: Home, data: bytes) -> None:
 
 def keep_source(home: Home, plan: Plan, what: str) -> None:
     """Keep the file that a saved plan was just made of, when it is a task list that is still the same."""
-    if plan.made_from.planner.startswith(PLANNER) and (path := task_file(what)) is not None:
+    if plan.made_from.imported_from and (path := task_file(what)) is not None:
         data = read_bytes(path)
         if original_digest(data) == plan.made_from.goal:
             keep_original(home, data)
@@ -131,7 +127,7 @@ def keep_source(home: Home, plan: Plan, what: str) -> None:
 def original_of(home: Home, plan: Plan) -> bytes | None:
     """The bytes of the file the plan was imported from; None when it was not, or not on this machine."""
     name = plan.made_from.goal
-    if not plan.made_from.planner.startswith(PLANNER) or not name.isalnum():
+    if not plan.made_from.imported_from or not name.isalnum():
         return None
     place = home.state / "imports" / name
     return place.read_bytes() if place.is_file() else None

@@ -48,10 +48,10 @@ def write_live(home: Home, run: RunId) -> Path | None:
 
     from orchestrator.adapters.formats.task_files import read_task_file, write_status
     from orchestrator.core.events import RunStarted
-    from orchestrator.task_plans import PLANNER, covered
+    from orchestrator.task_plans import covered
 
     started = next(iter(home.store.events(run)), None)
-    if not isinstance(started, RunStarted) or not started.plan.made_from.planner.startswith(PLANNER):
+    if not isinstance(started, RunStarted) or started.plan.made_from.imported_from is None:
         return None
     ids = covered(started.plan)
     source = next(
@@ -61,7 +61,7 @@ def write_live(home: Home, run: RunId) -> Path | None:
     landed, failed = of_run(home, run)
     tasks = read_task_file(
         path,
-        format=started.plan.made_from.planner.removeprefix(PLANNER),
+        format=started.plan.made_from.imported_from,
         tag=started.plan.made_from.template or None,
     )
     known = [name for subtask in landed for name in ids.get(subtask, ()) if name in tasks.by_id]

@@ -223,6 +223,8 @@ def _why_not(baseline: Baseline, commands: ProjectCommands) -> str:
     suite = commands.suites[0]
     if suite.name in baseline.absent:
         return f"{suite.argv[0]} is not installed"
-    said = [line.strip() for line in baseline.said.get(suite.name, "").splitlines() if line.strip()]
-    last = said[-1] if said else "it names none"
+    said = baseline.said.get(suite.name, "").splitlines()
+    # A closing rule of dashes says nothing.
+    telling = [line.strip() for line in said if any(map(str.isalnum, line))]
+    last = telling[-1] if telling else "it names none"
     return f"no test passes on the commit it starts from: `{' '.join(suite.argv)}` says: {last[:160]}"

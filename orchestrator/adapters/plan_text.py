@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from orchestrator.adapters.report_words import made_words
 from orchestrator.core.domain import ExecutorName, Plan, Question, Subtask
 from orchestrator.core.forecast import Dollars, Forecast, SubtaskForecast
 from orchestrator.core.planning_document import plan_to_json
@@ -41,10 +42,8 @@ def priced_plan_text(
 
 def _heading(plan: Plan) -> list[str]:
     made_from = plan.made_from
-    model = f" ({one_line(made_from.model, 60)})" if made_from.model else ""
-    by = f"{one_line(made_from.planner, 30)} planner{model}"
     at = f" at commit {one_line(made_from.commit[:12], 12)}" if made_from.commit else ""
-    return [f"Plan: {one_line(plan.goal, 100)}", f"  made by the {by}{at}"]
+    return [f"Plan: {one_line(plan.goal, 100)}", f"  {one_line(made_words(made_from), 120)}{at}"]
 
 
 def _subtasks(plan: Plan, forecast: Forecast, width: int) -> list[str]:

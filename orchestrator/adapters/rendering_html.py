@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.adapters.report_words import (
     COMPARED_CAVEAT,
     ended_words,
+    made_words,
     next_steps,
     scripted_words,
     shown_words,
@@ -94,6 +95,7 @@ def _environment() -> SandboxedEnvironment:
     environment.filters["safe_text"] = lambda text: safe_text(str(text))
     environment.filters["line"] = lambda text, limit=160: one_line(str(text), limit)
     environment.filters["prose"] = _prose
+    environment.filters["made"] = made_words
     environment.filters["moment"] = _moment
     environment.filters["dollars"] = lambda amount: amount.rounded()
     return environment

@@ -20,8 +20,8 @@ from orchestrator.adapters.report_words import (
     compared_words,
     duration_words,
     ended_words,
+    made_words,
     next_steps,
-    of_words,
     range_words,
     scripted_words,
     shown_words,
@@ -36,6 +36,7 @@ from orchestrator.core.forecast import Forecast, SubtaskForecast
 from orchestrator.core.money import Usd
 from orchestrator.core.report import Report, SubtaskRow
 from orchestrator.core.text import short_lists
+from orchestrator.core.words import counted
 
 PLAN_MARKER = "<!-- orchestrator-plan -->"
 RUN_MARKER = "<!-- orchestrator-run -->"
@@ -126,15 +127,13 @@ def plan_markdown(
 
 def _plan_head(plan: Plan, forecast: Forecast, scripted: str) -> list[str]:
     made = plan.made_from
-    by = f"made by the {text(made.planner, 30)} planner" + (
-        f" ({text(made.model, 60)})" if made.model else ""
-    )
+    by = text(made_words(made), 120)
     at = f" at {code(made.commit[:10])}" if made.commit else ""
     lines = [
         PLAN_MARKER,
         f"## Plan: {text(plan.goal, 200)}",
         "",
-        f"**{of_words(len(plan.subtasks), 'subtask')}, likely {range_words(forecast.dollars)}**; "
+        f"**{counted(len(plan.subtasks), 'subtask')}, likely {range_words(forecast.dollars)}**; "
         f"about {duration_words(forecast.seconds.likely)} with {forecast.parallel} at once; "
         f"{forecast.succeeds:.1f} of {len(plan.subtasks)} expected to pass their checks.",
         "",
@@ -156,7 +155,7 @@ def _plan_graph(plan: Plan, forecast: Forecast, rows: Mapping[SubtaskId, Subtask
     graph = mermaid(nodes, needs, styles=_TIERS, heavy=pairwise(path))
     if graph is None:
         graph = (
-            [f"{of_words(len(nodes), 'subtask')}: too many for a picture that can be read."] if nodes else []
+            [f"{counted(len(nodes), 'subtask')}: too many for a picture that can be read."] if nodes else []
         )
     lines = [*graph, ""]
     if len(path) > 1:
@@ -363,7 +362,7 @@ def _run_graph(report: Report) -> list[str]:
     graph = mermaid(nodes, needs, styles={**_TIERS, **_STATES})
     if graph is None:
         return (
-            [f"{of_words(len(nodes), 'subtask')}: too many for a picture that can be read.", ""]
+            [f"{counted(len(nodes), 'subtask')}: too many for a picture that can be read.", ""]
             if nodes
             else []
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.core.domain import Ended, WaitingFor
+from orchestrator.core.domain import Ended, Provenance, WaitingFor
 from orchestrator.core.money import Usd
 from orchestrator.core.report import AttemptRow, Report, SubtaskRow
 from orchestrator.core.text import short_lists
@@ -138,9 +138,12 @@ def used_words(dollars: Dollars | None, budget: Usd) -> str:
     return f": {likely} of it likely used, {high} at the high end"
 
 
-def of_words(count: int, what: str) -> str:
-    """`1 subtask`, `1,200 subtasks`."""
-    return f"{count} {what}" if count == 1 else f"{count:,} {what}s"
+def made_words(made_from: Provenance) -> str:
+    """`made by the model planner (vendor/model)`, `imported from a task list (agent-os)`."""
+    if made_from.imported_from is not None:
+        return f"imported from a task list ({made_from.imported_from})"
+    model = f" ({made_from.model})" if made_from.model else ""
+    return f"made by the {made_from.planner} planner{model}"
 
 
 def range_words(dollars: Dollars | None) -> str:

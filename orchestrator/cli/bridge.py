@@ -105,12 +105,12 @@ def export(
     from orchestrator.adapters.formats.task_files import keep_backup, read_bytes, replace_file
     from orchestrator.adapters.formats.writing import written
     from orchestrator.adapters.plan_files import WouldOverwrite, read_plan
-    from orchestrator.task_plans import PLANNER, covered
+    from orchestrator.task_plans import covered
     from orchestrator.wiring import open_home
 
     home = open_home()
     plan = read_plan(file)
-    came_as = plan.made_from.planner.removeprefix(PLANNER)
+    came_as = plan.made_from.imported_from
     wanted = format or (came_as if came_as in FORMATS else "native")
     if wanted not in FORMATS:
         raise typer.BadParameter(f"there are {', '.join(FORMATS)}", param_hint="--format")

@@ -188,9 +188,15 @@ class Question:
     answer: str | None = None
 
 
+IMPORTED = "import:"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Digests and names of everything a plan was made from; equal provenance, equal plan."""
+    """Digests and names of everything a plan was made from; equal provenance, equal plan.
+
+    `planner` is `model`, `offline`, or `import:` and the format of a task list.
+    """
 
     planner: str
     commit: str
@@ -200,6 +206,11 @@ class Provenance:
     template: str = ""
     prices: str = ""
     model: str = ""
+
+    @property
+    def imported_from(self) -> str | None:
+        """The format of the task list that the plan was imported from; None for a plan that a planner made."""
+        return self.planner.removeprefix(IMPORTED) if self.planner.startswith(IMPORTED) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ def only_some(plan: Plan, chosen: Collection[str]) -> Plan:
 def ahead_of_code(plan: Plan) -> Mapping[SubtaskId, Ahead]:
     """Return the subtasks of an imported list that write tests ahead of their code, and those that write that code."""
     groups: dict[str, list[Subtask]] = {}
-    for subtask in plan.subtasks if plan.made_from.planner.startswith("import:") else ():
+    for subtask in plan.subtasks if plan.made_from.imported_from else ():
         if subtask.group:
             groups.setdefault(subtask.group, []).append(subtask)
     found: dict[SubtaskId, Ahead] = {}

@@ -11,8 +11,8 @@ _VOWELS = frozenset("aeiou")
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 finding`, `2 findings`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """`1 finding`, `1,200 findings`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def forms(word: str) -> tuple[str, ...]:

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 
 from orchestrator.adapters.formats.detection import read_tasks
 from orchestrator.adapters.formats.task_list import TaskFileFault, TaskItem, TaskList, apply_edits
-from orchestrator.adapters.formats.ticking import plan_format, plan_tags
+from orchestrator.adapters.formats.ticking import plan_tags
 from orchestrator.adapters.merging import Carry
 from orchestrator.core.domain import Plan
 
 
 def carrying(plan: Plan) -> Carry | None:
     """Return what carries ticks of this plan's task file; None for a plan that came from no task file."""
-    format = plan_format(plan)
+    format = plan.made_from.imported_from
     if format is None:
         return None
 

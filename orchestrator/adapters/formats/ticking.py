@@ -17,8 +17,6 @@ from orchestrator.adapters.formats.task_master import tags_of
 from orchestrator.core.domain import Plan, Subtask
 from orchestrator.core.ports import Worktree
 
-IMPORTED = "import:"
-
 Tick = Callable[[Subtask, Worktree], Awaitable[str | None]]
 
 
@@ -28,7 +26,7 @@ def ticking(plan: Plan) -> Tick | None:
     What it returns is the path it changed there, None when there was nothing to change: the file is not in the
     repository, or no longer holds that task. That is no reason to refuse work that passed its checks.
     """
-    format = plan_format(plan)
+    format = plan.made_from.imported_from
     if format is None:
         return None
 
@@ -64,12 +62,6 @@ def tick_in(root: Path, subtask: Subtask, plan: Plan, format: str) -> str | None
         replace_file(place, wanted)
         return source
     return None
-
-
-def plan_format(plan: Plan) -> str | None:
-    """The format of the task file the plan was imported from; None when it came from none."""
-    planner = plan.made_from.planner
-    return planner.removeprefix(IMPORTED) if planner.startswith(IMPORTED) else None
 
 
 def plan_tags(plan: Plan, format: str, data: bytes) -> tuple[str | None, ...]:
