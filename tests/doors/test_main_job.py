@@ -61,6 +61,7 @@ def test_a_saved_plan_runs_and_the_report_names_the_script(scene: Scene):
     assert json.loads(scene.run("budget", "status", "--json").stdout)["left"] == "5"
 
 
+@pytest.mark.slow
 def test_a_budget_too_small_pauses_with_exit_code_3_and_resume_finishes(scene: Scene):
     plan = small_plan(scene)
     done = scene.run(
@@ -88,6 +89,7 @@ def test_five_cents_for_the_demo_pause_it_and_more_finishes_it(scene: Scene):
     assert set(states(scene.report()).values()) == {"succeeded"}
 
 
+@pytest.mark.slow
 def test_after_kill_9_resume_neither_repeats_nor_recharges_what_was_finished(scene: Scene):
     plan = small_plan(scene)
     script = scene.scratch / "held.yaml"

@@ -57,6 +57,7 @@ def test_a_failed_subtask_is_planned_anew_once_and_the_report_says_so(tmp_path: 
     assert states == {"second-idea": "succeeded"}
 
 
+@pytest.mark.slow
 def test_without_leave_to_plan_anew_a_failure_stays_one(tmp_path: Path):
     scene = Scene(tmp_path)
     script = {"rules": [{"when": {"contains": "Subtask: only-idea"}, "text": "No."}, planned("only-idea")]}

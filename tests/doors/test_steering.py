@@ -154,12 +154,13 @@ def test_a_script_plays_every_alias_also_for_a_retry(opened: Home):
     ("scripted", "arguments", "said"),
     [
         ("scripted models: demo.yaml", [], "was played from a script"),
-        ("", ["--scripted", "http://127.0.0.1:9"], "began with real models"),
+        ("", ["--scripted", "demo.yaml"], "began with real models"),
     ],
 )
 def test_a_run_is_not_resumed_with_models_of_the_other_kind(
     opened: Home, capsys: pytest.CaptureFixture[str], scripted: str, arguments: list[str], said: str
 ):
+    Path("demo.yaml").write_text("rules:\n  - text: done\n")
     journal(opened, NEW, started("parse#1"), PAUSED, scripted=scripted)
     assert orchestrator("resume", *arguments) == 2
     assert said in capsys.readouterr().err
