@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from orchestrator.adapters.scripted import ScriptedProvider
 from tests.doors.main_job import Scene
 
