@@ -178,19 +178,24 @@ def _attention(report: Report, width: int) -> list[str]:
         if row.verdict is not None
     ]
     for row in report.subtasks:
-        said += [_rejected(attempt) for attempt in row.attempts if was_rejected(attempt)]
+        said += _rejected([attempt for attempt in row.attempts if was_rejected(attempt)])
     said += [one_line(line, 2 * _REASON_CHARACTERS) for line in shown_words(report)]
     said += [f"flag: {one_line(flag, _REASON_CHARACTERS)}" for flag in report.flags]
     said += [f"note: {one_line(note, _REASON_CHARACTERS)}" for note in report.notes]
     return [line for text in said for line in _wrapped(text, width)]
 
 
-def _rejected(attempt: AttemptRow) -> str:
-    outcome = attempt.outcome
-    by = f" by {one_line(attempt.model, 60)}" if attempt.model else ""
-    ref = outcome.kept_ref if outcome is not None else None
-    kept = f"; kept as {one_line(ref, 200)}" if ref else ""
-    return f"rejected: {attempt.attempt}{by}: {one_line(why_words(attempt), _REASON_CHARACTERS)}{kept}"
+def _rejected(attempts: Sequence[AttemptRow]) -> list[str]:
+    """A line for each reason, with the attempts that ended for it one after the other."""
+    reasons: dict[str, list[str]] = {}
+    for attempt in attempts:
+        outcome = attempt.outcome
+        ref = outcome.kept_ref if outcome is not None else None
+        kept = f"; kept as {one_line(ref, 200)}" if ref else ""
+        by = f" by {one_line(attempt.model, 60)}" if attempt.model else ""
+        why = f"{one_line(why_words(attempt), _REASON_CHARACTERS)}{kept}"
+        reasons.setdefault(why, []).append(f"{attempt.attempt}{by}")
+    return [f"rejected: {', '.join(who)}: {why}" for why, who in reasons.items()]
 
 
 def _document(row: SubtaskRow, width: int) -> list[str]:

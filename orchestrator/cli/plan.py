@@ -50,7 +50,7 @@ def plan(
         str,
         typer.Argument(
             metavar="GOAL|FILE|edit|check",
-            help="A goal in words, a saved plan, a text file with a goal, or - for standard input.",
+            help="A goal in words, a saved plan, a task list, a text file with a goal, or - for standard input.",
         ),
     ],
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The plan to edit or check.")] = None,
