@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if os.environ.pop("CI", "") == "true":
     os.environ["TESTS_IN_CI"] = "true"
 IN_CI = os.environ.get("TESTS_IN_CI") == "true"
+
+# A shell starts what it puts in the background with SIGINT ignored, and every child would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SHARED = Path(
     os.environ.pop("ORCHESTRATOR_SHARED", "") or os.environ.get("TESTS_SHARED", "") or ROOT.parent / "shared"
