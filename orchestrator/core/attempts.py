@@ -62,12 +62,15 @@ class Attempts:
     # --- attempts ----------------------------------------------------------------------------------
 
     def _attempt_started(self, event: AttemptStarted, commands: list[Command]) -> None:
+        place = self.board.index.get(event.attempt.subtask)
+        commanded = place is not None and self.board.nodes[place].number == event.attempt.number
         node = self._under_way(event.attempt, commands)
         if node is None:
             return
         if node.phase is Phase.STARTING:
             self.board.move(node, Phase.RUNNING)
-            self._as_expected = node.wish is None and event.model == node.model
+            # One that was not commanded took the others' starts back, and they may be made again.
+            self._as_expected = commanded and node.wish is None and event.model == node.model
         if event.model != node.model:
             # A band may have put it on another model than its rung.
             self.board.ready.take_model(event.model)
@@ -103,6 +106,7 @@ class Attempts:
                 self.board.admit(node)
             case _:
                 self._not_passed(node, outcome, commands)
+        self._mind_undone(node, commands)
 
     def _not_passed(self, node: Node, outcome: Outcome, commands: list[Command]) -> None:
         verdict = outcome.verdict
@@ -176,6 +180,7 @@ class Attempts:
         self.board.ready.give_back_files(node.place)
         if not event.conflict:
             self._try_again(node, event.reason, commands)
+            self._mind_undone(node, commands)
             return
         node.after += (node.attempt,)
         node.conflicts += 1
@@ -184,6 +189,13 @@ class Attempts:
         else:
             node.reasons = (f"reopened on the new base: {event.reason}",)
             self.board.admit(node)
+        self._mind_undone(node, commands)
+
+    def _mind_undone(self, node: Node, commands: list[Command]) -> None:
+        """What a subtask depends on may have been taken back while it was under way: it waits for it, or is blocked."""
+        if node.missing and not node.phase.final:
+            self.board.withdraw(node)
+            self.board.settle(node, commands)
 
     def _landing(self, attempt: AttemptId) -> Node | None:
         place = self.board.index.get(attempt.subtask)

@@ -481,6 +481,31 @@ def test_retrying_a_running_subtask_starts_it_again_with_what_the_user_said():
     assert starts(dispatch.handle(finished("parse#1", cancelled))) == ["parse#2 on smart"]
 
 
+def test_work_that_is_refused_after_its_dependency_was_taken_back_is_blocked():
+    dispatch = Dispatch(CHAIN, escalation=TWO_RUNGS)
+    run_through(
+        dispatch,
+        started("parse#1"),
+        finished("parse#1", passed()),
+        landed("parse#1"),
+        started("render#1"),
+        finished("render#1", passed()),
+        SubtaskUndone(subtask=SubtaskId("parse"), commit="c1"),
+    )
+    said = dispatch.handle(LandingRefused(attempt=attempt("render#1"), reason="moved", conflict=True))
+    assert Block(subtask=SubtaskId("render"), because=SubtaskId("parse")) in said
+    assert states(dispatch) == {"parse": "skipped", "render": "blocked", "publish": "blocked"}
+
+
+def test_a_start_that_was_not_commanded_leaves_no_slot_empty():
+    three = plan(subtask("a", seconds=30), subtask("b", seconds=20), subtask("c"))
+    dispatch = Dispatch(three, limits=Limits(parallel=2))
+    assert starts(dispatch.begin()) == ["a#1", "b#1"]
+    # Journalled by a run that could do three at once.
+    assert starts(dispatch.handle(started("c#1"))) == ["a#1"]
+    assert states(dispatch) == {"a": "running", "b": "waiting", "c": "running"}
+
+
 def test_undoing_a_landed_subtask_reopens_the_dependents_that_are_named():
     def landed_chain() -> Dispatch:
         dispatch = Dispatch(CHAIN, escalation=TWO_RUNGS)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.dispatch import Dispatch
@@ -84,6 +84,7 @@ def some_plan(chance: Random, prefix: str = "s") -> Plan:
     return plan(*subtasks)
 
 
+ESCALATION = Escalation(tier_models={"cheap": CHEAP_MODEL, "smart": SMART_MODEL})
 limits = st.builds(
     Limits,
     parallel=st.integers(1, 4),
@@ -269,6 +270,9 @@ def test_a_run_left_alone_ends_with_every_subtask_in_one_final_state(seed, bound
 
 
 @settings(max_examples=settings.default.max_examples * 4)
+@example(
+    773930596, Limits(parallel=3, attempts_per_rung=1, max_attempts=1, conflicts_per_subtask=0), ESCALATION
+)
 @given(seeds, limits, escalations)
 def test_whatever_happens_the_run_says_what_it_waits_for_and_can_be_finished(seed, bounds, escalation):
     chance = Random(seed)
