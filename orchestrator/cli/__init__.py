@@ -174,6 +174,10 @@ class _Terminated(SystemExit):
 
 
 def _terminate(number: int, frame: object) -> None:
+    import logging
+
+    # Where it interrupts a task, asyncio would report a task that failed.
+    logging.getLogger("asyncio").disabled = "ORCHESTRATOR_DEBUG" not in os.environ
     raise _Terminated(143)
 
 
