@@ -14,7 +14,6 @@ import gc
 import heapq
 import itertools
 import json
-import random
 import resource
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from peers.graph import AT_ONCE, graph
 
 from orchestrator.adapters.engine import LocalEngine
 from orchestrator.adapters.journal import Store
@@ -53,8 +54,6 @@ from orchestrator.runner import Runner
 from orchestrator.wiring import SystemClock
 
 RUN = RunId("20261123-100000-abcd")
-AT_ONCE = 64
-LAYER = 100
 ROUTE = Route(model=ModelAlias("cheap"), max_output_tokens=1, worst_case=Usd(1), reasons=())
 PASSED = Outcome(ended=Ended.PASSED)
 LIMITS = Limits(parallel=AT_ONCE)
@@ -78,20 +77,6 @@ class MemoryJournal:
 
     def events(self, run: RunId, *, after: int = 0) -> Iterable[Event]:
         return ()
-
-
-def graph(kind: str, size: int) -> tuple[list[tuple[int, ...]], list[float]]:
-    """What each node needs, and its seconds: layers of 100, each node needs 3 of the layer before."""
-    chance = random.Random(1)
-    needs = [
-        tuple(sorted({place // LAYER * LAYER - LAYER + chance.randrange(LAYER) for _ in range(3)}))
-        if place >= LAYER
-        else ()
-        for place in range(size)
-    ]
-    if kind == "uneven":
-        return needs, [0.05 * chance.lognormvariate(-0.5, 1.0) for _ in range(size)]
-    return needs, [0.0 if kind == "no-op" else 0.05] * size
 
 
 def plan_of(needs: Sequence[tuple[int, ...]], seconds: Sequence[float]) -> Plan:

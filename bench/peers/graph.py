@@ -10,7 +10,7 @@ AT_ONCE = 64
 
 
 def graph(kind: str, size: int) -> tuple[list[tuple[int, ...]], list[float]]:
-    """What each node needs, and its seconds of sleep: `even` are 50 ms, `uneven` lognormal around that."""
+    """What each node needs, and its seconds: `even` are 50 ms, `uneven` lognormal around that, `no-op` none."""
     chance = random.Random(1)
     needs = [
         tuple(sorted({place // LAYER * LAYER - LAYER + chance.randrange(LAYER) for _ in range(3)}))
@@ -20,7 +20,7 @@ def graph(kind: str, size: int) -> tuple[list[tuple[int, ...]], list[float]]:
     ]
     if kind == "uneven":
         return needs, [0.05 * chance.lognormvariate(-0.5, 1.0) for _ in range(size)]
-    return needs, [0.05] * size
+    return needs, [0.0 if kind == "no-op" else 0.05] * size
 
 
 def ideal(needs: list[tuple[int, ...]], seconds: list[float]) -> float:

@@ -29,7 +29,7 @@ async def in_background(
         if error is not None:
             done.set_exception(error)
         else:
-            done.set_result(result)  # type: ignore[arg-type]
+            done.set_result(result)  # type: ignore[arg-type]  # None only where Result is None
 
     def body() -> None:
         result: Result | None = None

@@ -139,7 +139,7 @@ def _faults(change: Change, named: _Named, root: Path) -> Iterator[str]:
 
 def _link_faults(path: str, root: Path) -> Iterator[str]:
     try:
-        target = os.readlink(root / path)  # noqa: PTH115
+        target = os.readlink(root / path)  # noqa: PTH115  # as written: a Path is made normal
     except OSError:
         yield "is a link that cannot be read"
         return

@@ -288,7 +288,7 @@ class Store:
             elif error is not None:
                 future.set_exception(error)
             else:
-                future.set_result(value)  # type: ignore[arg-type]
+                future.set_result(value)  # type: ignore[arg-type]  # None only where T is None
 
         operation = Operation(perform=perform, durable=durable, done=done, loop=loop)
         self._writer.submit(operation)

@@ -224,7 +224,7 @@ def record_exchanges() -> None:
         _TRANSPORTS.add(transport)
         return transport
 
-    create.records = True  # type: ignore[attr-defined]
+    create.records = True  # type: ignore[attr-defined]  # a mark that it is ours
     AsyncHTTPHandler.create_async_transport = staticmethod(create)
 
 

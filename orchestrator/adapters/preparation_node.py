@@ -154,7 +154,7 @@ def _link_all(source: Path, target: Path, tree: Path, worktree: Path) -> None:
             continue
         aim = _own(entry, tree, worktree) or entry
         link = target / entry.name
-        if link.is_symlink() and os.readlink(link) == str(aim):  # noqa: PTH115
+        if link.is_symlink() and os.readlink(link) == str(aim):  # noqa: PTH115  # as written: a Path is made normal
             continue
         if link.is_symlink() or link.is_file():
             link.unlink()

@@ -118,7 +118,7 @@ def _limit_processes(limits: Limits) -> None:
     if "processes" not in limits or os.getuid() == 0:
         return
     try:
-        with open("/proc/loadavg") as file:  # noqa: PTH123
+        with open("/proc/loadavg") as file:
             running = int(file.read().split()[3].partition("/")[2])
     except (OSError, ValueError, IndexError):
         return
@@ -145,7 +145,7 @@ def _enclose(limits: Limits) -> str:
         place = f"{parent}/{_NAME}{os.getpid()}"
         try:
             _clear_away(parent)
-            os.mkdir(place)  # noqa: PTH102
+            os.mkdir(place)
         except OSError:
             continue
         try:
@@ -161,7 +161,7 @@ def _own_groups() -> list[str]:
     """The control groups of this process in which processes can be counted; version 1, then version 2."""
     found: list[str] = []
     try:
-        with open("/proc/self/cgroup") as file:  # noqa: PTH123
+        with open("/proc/self/cgroup") as file:
             lines = [line.rstrip("\n").split(":", 2) for line in file]
     except OSError:
         return []
@@ -175,9 +175,9 @@ def _own_groups() -> list[str]:
 
 def _clear_away(parent: str) -> None:
     """Remove the groups of supervisors that were killed; the kernel keeps those in which something still runs."""
-    for name in os.listdir(parent):  # noqa: PTH208
+    for name in os.listdir(parent):
         owner = name.removeprefix(_NAME)
-        if owner != name and owner.isdigit() and not os.path.exists(f"/proc/{owner}"):  # noqa: PTH110
+        if owner != name and owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
             _remove(f"{parent}/{name}")
 
 
@@ -186,7 +186,7 @@ def _remove(place: str) -> None:
 
     for _ in range(50 if place else 0):
         try:
-            os.rmdir(place)  # noqa: PTH106
+            os.rmdir(place)
         except FileNotFoundError:
             return
         except OSError:
@@ -196,7 +196,7 @@ def _remove(place: str) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:  # noqa: PTH123
+    with open(path, "w") as file:
         file.write(text)
 
 
@@ -288,7 +288,7 @@ def _passed(limits: Limits) -> str:
 
 def _resident(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/statm") as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/statm") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):
         return 0
@@ -296,7 +296,7 @@ def _resident(pid: int) -> int:
 
 def _proportional(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/smaps_rollup") as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/smaps_rollup") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
     except (OSError, ValueError, StopIteration):
         return _resident(pid)
@@ -372,7 +372,7 @@ def _known_below() -> list[int]:
 
 def _children(pid: int) -> list[int]:
     try:
-        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+        tasks = os.listdir(f"/proc/{pid}/task")
     except OSError:
         if pid == os.getpid():
             raise FileNotFoundError from None
@@ -380,7 +380,7 @@ def _children(pid: int) -> list[int]:
     found: list[int] = []
     for task in tasks:
         try:
-            with open(f"/proc/{pid}/task/{task}/children") as file:  # noqa: PTH123
+            with open(f"/proc/{pid}/task/{task}/children") as file:
                 found += map(int, file.read().split())
         except OSError:
             # It ended meanwhile; when it is ourselves, the kernel has no such lists.
@@ -393,11 +393,11 @@ def _processes() -> list[tuple[int, int, str]]:
     if not _LINUX:
         return _processes_by_ps()
     found = []
-    for name in os.listdir("/proc"):  # noqa: PTH208
+    for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+            with open(f"/proc/{name}/stat", "rb") as file:
                 # The name in parentheses may hold anything, parentheses and blanks too.
                 state, parent = file.read().rpartition(b")")[2].split()[:2]
         except (OSError, ValueError):

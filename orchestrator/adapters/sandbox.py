@@ -326,7 +326,7 @@ def _bubblewrap(places: _Places) -> list[str]:
     links: list[str] = []
     for place in system_places():
         if place.is_symlink():
-            links += ["--symlink", os.readlink(place), str(place)]  # noqa: PTH115
+            links += ["--symlink", os.readlink(place), str(place)]  # noqa: PTH115  # as written: a Path is made normal
         else:
             mounts[place] = ("--ro-bind", place)
     linked = {Path(link) for link in links[2::3]}

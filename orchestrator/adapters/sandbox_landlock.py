@@ -96,7 +96,7 @@ def _allow(library: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
     except OSError:
         return  # What is not there needs no permission.
     try:
-        if not os.path.isdir(path):  # noqa: PTH112
+        if not os.path.isdir(path):  # noqa: PTH112  # no pathlib in a starting child
             rights &= _OF_A_FILE
         rule = struct.pack("=Qi", rights, place)
         if library.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, ctypes.c_uint32(0)) != 0:

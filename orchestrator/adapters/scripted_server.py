@@ -319,7 +319,7 @@ def _tracking(connections: dict[tuple[str, int], asyncio.Transport]) -> type[asy
     class Tracked(H11Protocol):
         """Remembers each connection's transport, which the faults close; ASGI itself cannot."""
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP only
             super().connection_made(transport)
             if self.client is not None:
                 connections[self.client] = transport

@@ -100,7 +100,7 @@ def read_options(top: Fields, aliases: Collection[str]) -> Options:
         "policy": section.enum("policy", Policy),
         **_tightening(section, aliases)._asdict(),
     }
-    return replace(defaults, **{key: value for key, value in values.items() if value is not None})  # type: ignore[arg-type]
+    return replace(defaults, **{key: value for key, value in values.items() if value is not None})  # type: ignore[arg-type]  # checked above
 
 
 def tightened(options: Options, over: Fields, aliases: Collection[str]) -> Options:

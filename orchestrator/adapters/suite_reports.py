@@ -125,7 +125,7 @@ def _relative(name: str, worktree: str, package: str) -> str:
     if not name:
         return ""
     for candidate in (name, f"{package}/{name}" if package else name):
-        place = os.path.normpath(os.path.join(worktree, candidate))  # noqa: PTH118
+        place = os.path.normpath(os.path.join(worktree, candidate))  # noqa: PTH118  # normpath takes text
         if place.startswith(worktree + os.sep) and Path(place).is_file():
             return os.path.relpath(place, worktree)
     return ""

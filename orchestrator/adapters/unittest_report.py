@@ -12,16 +12,16 @@ import sys
 import time
 import unittest
 from pathlib import Path
-from typing import Any, Iterator, Optional, Set  # noqa: UP035
+from typing import Any, Iterator, Optional, Set
 
 
 class Result(unittest.TextTestResult):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.began = time.monotonic()
-        self.failed_parts: Set[str] = set()  # noqa: UP006
+        self.failed_parts: Set[str] = set()
 
-    def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
+    def startTest(self, test: unittest.TestCase) -> None:
         self.began = time.monotonic()
         super().startTest(test)
 
@@ -36,34 +36,34 @@ class Result(unittest.TextTestResult):
         with REPORT.open("a", encoding="utf-8") as report:
             report.write(json.dumps(line) + "\n")
 
-    def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802
+    def addSuccess(self, test: unittest.TestCase) -> None:
         super().addSuccess(test)
         if name_of(test) not in self.failed_parts:
             self.tell(test, "passed")
 
-    def addError(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
+    def addError(self, test: unittest.TestCase, err: Any) -> None:
         super().addError(test, err)
         self.tell(test, "failed", self.errors[-1][1])
 
-    def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
+    def addFailure(self, test: unittest.TestCase, err: Any) -> None:
         super().addFailure(test, err)
         self.tell(test, "failed", self.failures[-1][1])
 
-    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:  # noqa: N802
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
         super().addSubTest(test, subtest, err)
         if err is not None:
             self.failed_parts.add(name_of(test))
             self.tell(test, "failed", str(subtest))
 
-    def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         super().addSkip(test, reason)
         self.tell(test, "skipped", str(reason))
 
-    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
+    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:
         super().addExpectedFailure(test, err)
         self.tell(test, "skipped", "expected failure")
 
-    def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802
+    def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
         super().addUnexpectedSuccess(test)
         self.tell(test, "failed", "unexpected success")
 
@@ -110,7 +110,7 @@ class Loader(unittest.TestLoader):
 if __name__ == "__main__":
     HERE = Path.cwd().resolve()
     REPORT = Path(sys.argv[1])
-    SELECTION: Optional[Any] = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))  # noqa: UP045
+    SELECTION: Optional[Any] = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     # As `python -m unittest` has it: the directory it was started in, not this file's.
     sys.path[0] = str(HERE)
     unittest.main(

@@ -98,7 +98,7 @@ async def check(snapshot: Path, *, line_length: int | None) -> RuffReport:
 
 
 async def _ruff(verb: str, *arguments: str, snapshot: Path, accept: tuple[int, ...] = (0,)) -> bytes:
-    from ruff import find_ruff_bin  # type: ignore[import-untyped]
+    from ruff import find_ruff_bin  # type: ignore[import-untyped]  # ruff has no types
 
     completed = await run(
         [find_ruff_bin(), verb, "--isolated", "--no-cache", "--target-version", TARGET, *arguments],
