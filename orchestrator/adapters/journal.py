@@ -6,13 +6,13 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.adapters.books import Books, Held
 from orchestrator.adapters.calendar import rolling_days, zone
 from orchestrator.adapters.database import FileWatch, StoreUnusable, connect, let_go, quick_check
 from orchestrator.adapters.holder import Holder, is_alive, is_seen, this_process
-from orchestrator.adapters.records import Records, RunSpan
+from orchestrator.adapters.records import Opening, Records, RunSpan
 from orchestrator.adapters.room import Room
 from orchestrator.adapters.writer import Operation, Writer
 from orchestrator.core.catalogue import AlertAction, BudgetRules
@@ -152,8 +152,8 @@ class Store:
         """All events of the run, oldest first; those after the first `after` ones. Raises StoreDamaged."""
         return self._records.events(run, after=after)
 
-    def opening(self, run: RunId) -> Mapping[str, Any]:
-        """The plain data of the run's first event when it is a start, else nothing."""
+    def opening(self, run: RunId) -> Opening | None:
+        """How the run began; None when its first event is not a start. Raises StoreDamaged."""
         return self._records.opening(run)
 
     def runs(self) -> tuple[RunSpan, ...]:

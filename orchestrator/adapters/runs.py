@@ -67,24 +67,23 @@ def known_runs(
     found = []
     for span in store.runs():
         started = store.opening(span.run)
-        if not started or repository not in (None, started.get("repository")):
+        if started is None or repository not in (None, started.repository):
             continue
-        plan = started["plan"]
         standing, reason = _standing(store.events(span.run, after=max(0, span.events - _TAIL)))
         if standing.unfinished and occupant is not None and occupant.run == span.run:
             standing, reason = Standing.RUNNING, ""
         found.append(
             KnownRun(
                 run=span.run,
-                repository=started["repository"],
-                goal=plan["goal"],
-                branch=started["branch"],
-                subtasks=len(plan["subtasks"]),
+                repository=started.repository,
+                goal=started.goal,
+                branch=started.branch,
+                subtasks=started.subtasks,
                 standing=standing,
                 reason=reason,
                 started_at=span.first_at,
                 last_at=span.last_at,
-                scripted=started.get("scripted", ""),
+                scripted=started.scripted,
             )
         )
     return tuple(found)

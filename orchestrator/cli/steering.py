@@ -54,6 +54,8 @@ def resume(
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
 ) -> None:
     """Go on with a run that stopped. What is finished is neither done nor paid again."""
+    import gc
+
     from orchestrator import session
     from orchestrator.adapters.rendering_terminal import run_text
     from orchestrator.cli.amounts import dollars
@@ -72,6 +74,8 @@ def resume(
         events = list(home.store.events(chosen.run))
         for event in events:
             progress.take_in(event)
+        # All of it stays until the run ends, and is not looked through for garbage meanwhile.
+        gc.freeze()
     for line in _before_resuming(home, events):
         typer.echo(line, err=True)
     selected = any(isinstance(event, SelectionChanged) for event in events)

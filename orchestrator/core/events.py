@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.core.decoders import Mismatch, decoder
 from orchestrator.core.domain import (
     AttemptId,
     Limits,
@@ -12,6 +15,7 @@ from orchestrator.core.domain import (
     Outcome,
     Plan,
     Policy,
+    Subtask,
     SubtaskId,
     Verdict,
     WaitingFor,
@@ -264,6 +268,38 @@ def from_record(name: str, plain: object) -> Event:
     if kind is None:
         raise Undecodable(f"journal: unknown event {name!r}; a newer version of orchestrator wrote it")
     return decode(kind, plain, where=name)  # type: ignore[no-any-return]  # the kinds come from Event itself
+
+
+def from_text(name: str, text: str) -> Event:
+    """Return the event a journal record stands for, from its JSON text. A large plan is read subtask by subtask.
+
+    As plain data it would take several times the memory of the plan. Raises Undecodable; ValueError and RecursionError
+    for what is no JSON.
+    """
+    kind: Any = _KINDS.get(name)
+    if kind is RunStarted or kind is PlanReplaced:
+        # What is not as it was written is read the careful way, for its value or for the message.
+        with suppress(Mismatch, ValueError, IndexError, RecursionError):
+            subtasks, rest = _subtasks_apart(text)
+            event = decoder(kind)(json.loads(rest))
+            if not event.plan.subtasks:
+                return replace(event, plan=replace(event.plan, subtasks=subtasks))  # type: ignore[no-any-return]
+    return from_record(name, json.loads(text))
+
+
+def _subtasks_apart(text: str) -> tuple[tuple[Subtask, ...], str]:
+    """The subtasks of the plan in a JSON text, and the text with an empty list in their place."""
+    # Inside a string of JSON the second quote would have a backslash before it.
+    opening = '"subtasks":['
+    begin = text.index(opening) + len(opening)
+    read, subtask = json.JSONDecoder().raw_decode, decoder(Subtask)
+    subtasks, end = [], begin - 1
+    while text[end] != "]":
+        plain, end = read(text, end + 1)
+        subtasks.append(subtask(plain))
+        if text[end] not in ",]":
+            raise Mismatch
+    return tuple(subtasks), text[:begin] + text[end:]
 
 
 # --- commands -----------------------------------------------------------------------------------

@@ -3,21 +3,24 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
 import pytest
 
-from orchestrator.adapters.database import StoreReplaced
+from orchestrator.adapters.database import StoreDamaged, StoreReplaced
 from orchestrator.adapters.holder import Holder, is_alive, this_process
 from orchestrator.adapters.journal import NotAmbiguous, Store
-from orchestrator.core.domain import RunId
-from orchestrator.core.events import Noted
+from orchestrator.adapters.records import Opening
+from orchestrator.core.domain import Limits, RunId
+from orchestrator.core.events import Noted, RunStarted
 from orchestrator.core.ledger import HoldResolved, HoldState, RaisedAlert, Wait
 from orchestrator.core.money import Usage
 from orchestrator.core.ports import BudgetExceeded, Flag, ModelUnavailable
 from tests.adapters.faulty_disk import disk
 from tests.adapters.store_building import RUN, attempt, budget, clock_at, hold, open_store, usd
+from tests.core.runs import plan, subtask
 
 USAGE = Usage(input_tokens=900, output_tokens=80, cache_read_tokens=100, reasoning_tokens=30)
 GONE = Holder(pid=4_000_000, started="1", boot="")
@@ -49,6 +52,51 @@ async def test_text_that_no_terminal_or_encoding_likes_is_kept_as_it_is(tmp_path
     with open_store(tmp_path) as store:
         await store.append(RUN, [note(nasty)])
         assert list(store.events(RUN)) == [note(nasty)]
+
+
+async def test_lists_of_runs_say_how_each_began_without_reading_its_plan(tmp_path: Path):
+    nasty = 'a\0b \ud800 "quoted" {"goal": 1}'
+    started = RunStarted(
+        run=RUN,
+        plan=replace(plan(subtask("one"), subtask("two")), goal=nasty),
+        repository="/somewhere",
+        base_commit="c",
+        branch="b",
+        limits=Limits(),
+    )
+    other = RunId("20261123-100001-efgh")
+    with open_store(tmp_path) as store:
+        await store.append(RUN, [started, note("one")])
+        await store.append(other, [note("no start")])
+        assert store.opening(RUN) == Opening(
+            repository="/somewhere", goal=nasty, branch="b", subtasks=2, scripted=""
+        )
+        assert store.opening(other) is None
+        assert store.opening(RunId("unknown")) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"repository": "/r", "branch": "b", "plan": {"goal": "g"}}']
+)
+async def test_a_start_that_cannot_be_read_is_damage(tmp_path: Path, text: str):
+    with open_store(tmp_path) as store:
+        connection = apsw.Connection(str(store.path))
+        connection.execute("INSERT INTO events VALUES (?, 1, 'RunStarted', '', ?)", (RUN, text))
+        connection.close()
+        with pytest.raises(StoreDamaged, match=f"event 1 of run {RUN} is unreadable"):
+            store.opening(RUN)
+
+
+async def test_an_event_that_is_no_json_is_named_and_those_before_it_are_read(tmp_path: Path):
+    with open_store(tmp_path) as store:
+        await store.append(RUN, [note("one"), note("two")])
+        connection = apsw.Connection(str(store.path))
+        connection.execute("INSERT INTO events VALUES (?, 3, 'Noted', '', '{')", (RUN,))
+        connection.close()
+        events = store.events(RUN)
+        assert [next(events), next(events)] == [note("one"), note("two")]
+        with pytest.raises(StoreDamaged, match=f"event 3 of run {RUN} is unreadable"):
+            next(events)
 
 
 async def test_what_was_appended_cannot_be_changed_or_deleted(tmp_path: Path):

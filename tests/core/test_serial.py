@@ -30,6 +30,7 @@ from orchestrator.core.events import (
     RunStarted,
     SelectionChanged,
     from_record,
+    from_text,
     to_record,
     to_text,
 )
@@ -97,6 +98,7 @@ def test_what_the_journal_stores_reads_back_equal(event: Event):
 def test_the_text_is_the_record(event: Event):
     name, plain = to_record(event)
     assert to_text(event) == (name, json.dumps(plain, separators=(",", ":")))
+    assert from_text(*to_text(event)) == event
 
 
 @given(events)
@@ -110,6 +112,51 @@ def test_a_large_plan_is_written_piece_by_piece_to_the_same_text():
         name, text = to_text(event)
         assert json.loads(text) == compact(event)
         assert from_record(name, json.loads(text)) == event
+        assert from_text(name, text) == event
+
+
+def test_a_plan_is_read_subtask_by_subtask_from_any_text_that_stands_for_it():
+    goal = 'say {"subtasks":[] twice'
+    for event in (
+        RunStarted(
+            run="r",
+            plan=replace(A_PLAN, goal=goal),
+            repository=goal,
+            base_commit="",
+            branch="",
+            limits=Limits(),
+        ),
+        PlanReplaced(plan=replace(A_PLAN, subtasks=()), reason=goal),
+    ):
+        name, text = to_text(event)
+        assert goal not in text
+        for spaced in (
+            text,
+            json.dumps(json.loads(text), indent=1),
+            text.replace('"subtasks":[', '"subtasks":[ '),
+        ):
+            assert from_text(name, spaced) == event
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (("},{", "}{"), ValueError, "Expecting"),
+        (('"subtasks":[', '"subtasks":[,'), ValueError, "Expecting"),
+        (('"subtasks":[', '"subtasks":[7,'), Undecodable, r"subtasks\[0\]: expected an object, got int"),
+        (('"title"', '"tilte"'), Undecodable, r"subtasks\[0\]: unknown key 'tilte'"),
+        (('"subtasks"', '"sub"'), Undecodable, "plan: unknown key 'sub'"),
+        (("]", ""), ValueError, "Expecting"),
+    ],
+)
+def test_a_plan_that_is_not_as_it_was_written_is_refused_as_anything_else(
+    change: tuple[str, str], error: type[Exception], said: str
+):
+    name, text = to_text(PlanReplaced(plan=A_PLAN, reason="x"))
+    harmed = text.replace(*change)
+    assert harmed != text
+    with pytest.raises(error, match=said):
+        from_text(name, harmed)
 
 
 def test_what_is_read_is_as_frozen_as_what_was_written():
