@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.domain import OrchestratorError
 from orchestrator.core.text import one_line, safe_text
-from orchestrator.launching import alive, ended, launch
+from orchestrator.launching import alive, await_start, launch
 
 if TYPE_CHECKING:
     from orchestrator.core.domain import Plan, RunId
@@ -282,25 +282,6 @@ def _start(home: Home, directory: Path, plan: Path, budget: Usd | None, environ:
         await_start(home, run, process, log=log, seconds=START_SECONDS)
         (directory / "run.json").write_text(json.dumps({"run": run, "process": process}))
     return run
-
-
-def await_start(home: Home, run: RunId, process: int, *, log: Path, seconds: float) -> None:
-    """Return once the run works on the repository, at the latest after `seconds`. Raises NothingToDo when it ends.
-
-    What refuses a run does so at once, and then it must not be said that it carries the tasks out.
-    """
-    from orchestrator.adapters.run_lock import occupant
-
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not any(True for _ in home.store.events(run)):
-        if ended(process):
-            said = log.read_text("utf-8", "replace").strip().splitlines()
-            why = said[-1].removeprefix("error: ") if said else "it said nothing"
-            raise NothingToDo(f"the run did not start: {one_line(why, 300)}")
-        holder = occupant(home.git, home.state)
-        if holder is not None and holder.run == run:
-            return
-        time.sleep(0.05)
 
 
 # --- output -----------------------------------------------------------------------------------------

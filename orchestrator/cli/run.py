@@ -22,12 +22,6 @@ class NoBudget(OrchestratorError):
     """Where nobody watches, a run needs its own cap."""
 
 
-class DidNotStart(OrchestratorError):
-    """The background process ended, or said nothing, before the run began."""
-
-    exit_code = 1
-
-
 def run(
     what: Annotated[
         str, typer.Argument(metavar="GOAL|FILE", help="A goal in words, a saved plan, or a task file.")
@@ -146,44 +140,44 @@ def carry_out(home: Home, plan: Plan, choices: Choices, *, as_json: bool = False
 
 
 def _go_on_in_the_background(home: Home, plan: Plan, choices: Choices, *, write_status: bool = False) -> None:
-    """Start the same run in a process of its own, from the approved plan; return when its journal has begun."""
-    import sys
-    import time
+    """Start the same run in a process of its own, from the approved plan; return when its journal has begun.
 
+    A suite that takes longer is not waited for: the run holds the repository, and `show --follow` waits for it.
+    """
     from orchestrator.adapters.plan_files import write_plan
-    from orchestrator.adapters.processes import spawn_detached
     from orchestrator.adapters.state import run_directory
+    from orchestrator.launching import await_start, launch
 
     assert choices.run is not None
     directory = run_directory(home.state, choices.run)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     saved, log = directory / "plan.json", directory / "output.log"
     write_plan(saved, plan, overwrite=True)
-    argv = [sys.executable, "-m", "orchestrator", "run", str(saved), "--yes", "--as-run", choices.run]
-    argv += ["--only", ",".join(choices.only)] if choices.only else []
     given = {
-        "--budget": choices.budget and str(choices.budget.dollars),
+        "--only": ",".join(choices.only) if choices.only else None,
         "--model": choices.model,
         "--parallel": choices.parallel,
         "--policy": choices.policy,
         "--max-time": choices.max_seconds,
         "--replan": choices.replan,
         "--scripted": home.scripted,
-        "--config": home.config,
     }
-    for option, value in given.items():
-        argv += [option, str(value)] if value is not None else []
-    argv += ["--accept-unverified"] if choices.accept_unverified else []
-    argv += ["--write-status"] if write_status else []
-    argv += [] if choices.sandboxed else ["--no-sandbox"]
-    process = spawn_detached(argv, cwd=str(home.git.root), env=home.environ, log=log)
-    until = time.monotonic() + DETACH_SECONDS
-    while not any(True for _ in home.store.events(choices.run)):
-        if time.monotonic() > until or not Path(f"/proc/{process}").exists():
-            raise DidNotStart(f"the run did not start; what it said is in {log}")
-        time.sleep(0.1)
-    typer.echo(f"run {choices.run} goes on in the background (process {process})")
-    typer.echo(f"watch it: orchestrator show {choices.run} --follow")
+    options = [part for option, value in given.items() if value is not None for part in (option, str(value))]
+    options += ["--accept-unverified"] if choices.accept_unverified else []
+    options += ["--write-status"] if write_status else []
+    options += [] if choices.sandboxed else ["--no-sandbox"]
+    run, process = launch(
+        home,
+        str(saved),
+        run=choices.run,
+        log=log,
+        budget=choices.budget,
+        environ=home.environ,
+        options=options,
+    )
+    await_start(home, run, process, log=log, seconds=DETACH_SECONDS, journalled=True)
+    typer.echo(f"run {run} goes on in the background (process {process})")
+    typer.echo(f"watch it: orchestrator show {run} --follow")
 
 
 def _look_first(home: Home, choices: Choices) -> None:

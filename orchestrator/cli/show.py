@@ -35,6 +35,8 @@ def show(
 
     home = open_home(config)
     _may_write([html, md], force=force)
+    if follow:
+        _wait_for_its_journal(home, run)
     chosen = _choose(home, run)
     if follow:
         _follow(home, chosen, as_json=as_json)
@@ -71,6 +73,24 @@ def _report(home: Home, chosen: KnownRun) -> Report:
     # Whether the process of another repository's run is alive is not known here.
     stopped = chosen.standing is Standing.STOPPED and home.repository is not None
     return replace(report_of(home, chosen.run), stopped=stopped)
+
+
+def _wait_for_its_journal(home: Home, wanted: str | None) -> None:
+    """A run that has just begun measures the suite first, and is in no list before it journals that."""
+    import time
+
+    from orchestrator.adapters.run_lock import occupant
+    from orchestrator.cli.following import LOOK_SECONDS
+
+    told = False
+    while home.repository is not None:
+        holder = occupant(home.place, home.state)
+        if holder is None or wanted not in (None, holder.run) or holder.run in home.store.run_ids():
+            return
+        if not told:
+            typer.echo(f"run {holder.run} (process {holder.holder.pid}) has just begun", err=True)
+            told = True
+        time.sleep(LOOK_SECONDS)
 
 
 def _follow(home: Home, chosen: KnownRun, *, as_json: bool) -> None:

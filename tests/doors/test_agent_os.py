@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.agent_os_files import Change, Installed, InstallRefused, wanted
-from orchestrator.hook import NothingToDo, await_start
-from orchestrator.launching import launch
+from orchestrator.launching import DidNotStart, await_start, launch
 from orchestrator.wiring import Home
 from tests.doors.task_project import SPEC, TASKS, Project
 
@@ -265,7 +264,7 @@ def test_a_run_that_does_not_start_is_not_said_to_carry_anything_out(project: Pr
     home = Home(environ=project.environ, repository=project.root)
     log = project.scratch / "output.log"
     run, process = launch(home, "no-such-plan.json", log=log, budget=None, environ=project.environ)
-    with pytest.raises(NothingToDo, match="the run did not start: there is no file no-such-plan"):
+    with pytest.raises(DidNotStart, match="the run did not start: there is no file no-such-plan"):
         await_start(home, run, process, log=log, seconds=60)
 
 

@@ -117,3 +117,29 @@ def test_cancel_from_another_process_ends_a_live_run(scene: Scene):
     assert scene.report()["state"] == "cancelled"
     # What was under way is kept on refs at most: nobody can go on with it.
     assert len(scene.git("worktree", "list").splitlines()) == 1
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_detached_run_goes_on_by_itself_and_is_followed_to_its_end(scene: Scene):
+    plan = small_plan(scene)
+    done = scene.run("run", str(plan), "--yes", "--detach", "--scripted", str(SCRIPT), "--budget", "1")
+    assert done.returncode == 0, done.stderr
+    run = done.stdout.split()[1]
+    assert done.stdout.splitlines()[1] == f"watch it: orchestrator show {run} --follow"
+    followed = scene.run("show", run, "--follow", "--json")
+    assert followed.returncode == 0, followed.stderr
+    events = [json.loads(line) for line in followed.stdout.splitlines()]
+    assert (events[0]["event"], events[0]["run"], events[-1]["event"]) == ("RunStarted", run, "RunEnded")
+    assert scene.report()["state"] == "done"
+
+
+def test_what_refuses_a_detached_run_is_said_at_once_and_with_its_own_exit_code(scene: Scene):
+    plan = small_plan(scene)
+    for test in (scene.repository / "tests").glob("test_*.py"):
+        test.write_text("import nothing_of_that_name\n")
+    scene.git("commit", "-qam", "no test passes")
+    began = time.monotonic()
+    done = scene.run("run", str(plan), "--yes", "--detach", "--scripted", str(SCRIPT), "--budget", "1")
+    assert time.monotonic() - began < 30
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: the run did not start: checks cannot run here: ")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +98,17 @@ def test_following_a_run_that_is_over_tells_it_all_and_then_the_report(
     assert orchestrator("show", "--follow", "--json") == 0
     events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
     assert (events[0], events[-1]) == ("RunStarted", "RunEnded")
+
+
+def test_a_run_that_has_only_just_begun_is_waited_for(opened: Home, project: Path):
+    with RunLock.acquire(opened.git, opened.state, run=NEW, clock=opened.clock):
+        command = [sys.executable, "-m", "orchestrator", "show", NEW, "--follow", "--json"]
+        with subprocess.Popen(
+            command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as following:
+            assert following.stderr is not None
+            assert following.stderr.readline() == f"run {NEW} (process {os.getpid()}) has just begun\n"
+            journal(opened, NEW, RunEnded())
+            out, err = following.communicate(timeout=60)
+    assert following.returncode == 0, err
+    assert [json.loads(line)["event"] for line in out.splitlines()] == ["RunStarted", "RunEnded"]
