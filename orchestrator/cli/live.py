@@ -106,12 +106,12 @@ class LiveView:
         return text
 
     def _trees(self, most: int) -> list[Tree]:
-        rows = self.progress.rows()
-        shown, left_out = _pick(rows, most)
+        rows, left_out = self.progress.rows(most)
+        shown = {row.id for row in rows}
         branches: dict[SubtaskId, Tree] = {}
         roots: list[Tree] = []
         # A subtask may stand in the plan before the one it hangs under.
-        todo = [row for row in rows if row.id in shown]
+        todo = rows
         while todo:
             later = []
             for row in todo:
@@ -150,15 +150,6 @@ class LiveView:
             return f"{self.progress.spent.rounded()} spent"
         left = f", {funds.left.rounded()} left" if funds.left is not None else ""
         return f"{funds.spent.rounded()} spent, {funds.held.rounded()} held{left}"
-
-
-def _pick(rows: list[Row], most: int) -> tuple[set[SubtaskId], int]:
-    """The subtasks that are shown: all, or first what runs, what failed and what waits; and how many are not."""
-    if len(rows) <= most:
-        return {row.id for row in rows}, 0
-    urgency = {State.RUNNING: 0, State.FAILED: 1, State.BLOCKED: 3, State.WAITING: 2}
-    ordered = sorted(rows, key=lambda row: urgency.get(row.state, 4))
-    return {row.id for row in ordered[: most - 1]}, len(rows) - most + 1
 
 
 def _line(text: Text) -> Text:

@@ -21,7 +21,18 @@ from orchestrator.core.events import (
     SubtaskUndone,
 )
 from orchestrator.core.money import ZERO, Usd
-from orchestrator.core.node import Node
+from orchestrator.core.node import STATE_OF, Node, Phase
+
+_BY_URGENCY = tuple(
+    tuple(phase for phase in Phase if STATE_OF[phase] in states)
+    for states in (
+        (State.RUNNING,),
+        (State.FAILED,),
+        (State.WAITING,),
+        (State.BLOCKED,),
+        (State.SUCCEEDED, State.CANCELLED, State.SKIPPED),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +68,13 @@ class Progress:
         self._expected_seconds = 0.0
         self._actual_seconds = 0.0
         self._below: dict[SubtaskId, SubtaskId | None] | None = None
+        # Unfinished subtasks, and the estimated seconds that were left with so many.
+        self._chain: tuple[int, float] | None = None
 
     def look_at(self, dispatch: Dispatch) -> None:
         """Take the states from this machine, which has handled every event before it comes here."""
-        self.dispatch, self._replays, self._below = dispatch, False, None
+        self.dispatch, self._replays = dispatch, False
+        self._below = self._chain = None
 
     def take_in(self, event: Event) -> None:
         if isinstance(event, RunStarted):
@@ -88,7 +102,7 @@ class Progress:
                 self.ended = None
                 self.budget = event.budget or self.budget
             case PlanReplaced():
-                self._below = None
+                self._below = self._chain = None
 
     def _finished(self, event: AttemptFinished) -> None:
         subtask, outcome = event.attempt.subtask, event.outcome
@@ -118,13 +132,29 @@ class Progress:
     # --- looking -------------------------------------------------------------------------------------
 
     def counts(self) -> Counter[State]:
-        return Counter() if self.dispatch is None else Counter(self.dispatch.states().values())
+        counts: Counter[State] = Counter()
+        if self.dispatch is not None:
+            for phase, state in enumerate(STATE_OF):
+                counts[state] += self.dispatch.board.count[phase]
+        return +counts
 
-    def rows(self) -> list[Row]:
-        """Every subtask in the order of the plan."""
+    def rows(self, most: int | None = None) -> tuple[list[Row], int]:
+        """The subtasks in the order of the plan, and how many are left out of the list for its length.
+
+        Of more than `most` those are shown that run, then those that failed, that wait, that are blocked.
+        """
         if self.dispatch is None:
-            return []
-        return [self.row(node) for node in self.dispatch.board.nodes]
+            return [], 0
+        board = self.dispatch.board
+        nodes: Sequence[Node] = board.nodes
+        if most is None or len(nodes) <= most:
+            return [self.row(node) for node in nodes], 0
+        chosen: list[Node] = []
+        for phases in _BY_URGENCY:
+            if len(chosen) < most - 1:
+                chosen += board.in_phase(*phases)[: most - 1 - len(chosen)]
+        chosen.sort(key=lambda node: node.place)
+        return [self.row(node) for node in chosen], len(nodes) - len(chosen)
 
     def row(self, node: Node) -> Row:
         assert self.dispatch is not None
@@ -163,7 +193,11 @@ class Progress:
         """The likely seconds until the end, from the estimates and how the attempts so far compared to them."""
         if self.dispatch is None or self.dispatch.run_state is not RunState.RUNNING:
             return None
-        return self.dispatch.seconds_left * self._pace()
+        unfinished = self.dispatch.board.unfinished
+        # To add up a large plan takes a while, and from one look to the next little changes.
+        if self._chain is None or abs(self._chain[0] - unfinished) > unfinished // 100:
+            self._chain = (unfinished, self.dispatch.seconds_left)
+        return self._chain[1] * self._pace()
 
     def _pace(self) -> float:
         """Actual by expected seconds of the attempts that were judged."""

@@ -207,4 +207,4 @@ def test_durations_read_like_speech():
 def test_progress_before_the_first_event_is_empty():
     progress = Progress()
     progress.take_in(RunEnded())
-    assert (progress.rows(), progress.seconds_left(), dict(progress.counts())) == ([], None, {})
+    assert (progress.rows(), progress.seconds_left(), dict(progress.counts())) == (([], 0), None, {})
