@@ -1,4 +1,4 @@
-"""What tests of model calls share: a ledger and a clock at the ports, prices, deployments, and their requests."""
+"""What tests of model calls share: a ledger and a clock at the ports, prices, deployments, requests, a script."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from orchestrator.core.ports import Flag, HoldRequest, Message, ModelRequest
 
 KEY = "sk-canary-51f0e2a7c9"
 CHEAP, SMART = ModelAlias("cheap"), ModelAlias("smart")
+HELLO = "rules: [{text: hello, usage: {input_tokens: 10, output_tokens: 5}}]"
 
 
 def dollars_per_million(
