@@ -10,6 +10,7 @@ from orchestrator.core.domain import (
     AttemptId,
     Ended,
     Estimate,
+    Limits,
     ModelAlias,
     Outcome,
     Plan,
@@ -38,6 +39,7 @@ CHEAP_MODEL, SMART_MODEL = ModelAlias("cheap"), ModelAlias("smart")
 TWO_RUNGS = Escalation(
     ladder=(CHEAP_MODEL, SMART_MODEL), tier_models={"cheap": CHEAP_MODEL, "smart": SMART_MODEL}
 )
+ONCE = Limits(attempts_per_rung=1)
 
 
 def subtask(
@@ -68,6 +70,9 @@ def subtask(
 
 def plan(*subtasks: Subtask) -> Plan:
     return Plan(goal="a goal", subtasks=tuple(subtasks), made_from=Provenance(planner="test", commit="c0"))
+
+
+CHAIN = plan(subtask("parse"), subtask("render", after="parse"), subtask("publish", after="render"))
 
 
 def attempt(text: str) -> AttemptId:
@@ -138,3 +143,15 @@ def play(
             seen(event)
             queue += dispatch.handle(event)
     return rest
+
+
+def states(dispatch: Dispatch) -> dict[str, str]:
+    return {subtask_id: state.value for subtask_id, state in dispatch.states().items()}
+
+
+def run_through(dispatch: Dispatch, *events: Event) -> list[str]:
+    """Begin, handle the events, and return all attempts that were started."""
+    commands = dispatch.begin()
+    for event in events:
+        commands += dispatch.handle(event)
+    return starts(commands)
