@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -26,17 +25,8 @@ from orchestrator.adapters.scripted import (
     running_provider,
     scripted_catalogue,
 )
-from orchestrator.adapters.scripted_script import (
-    CONDITION_KEYS,
-    REPLY_KEYS,
-    FaultKind,
-    load_script,
-    parse_script,
-)
 from orchestrator.core.catalogue import Catalogue
-from orchestrator.core.domain import InvalidDocument
 from tests.adapters.model_fakes import CHEAP, SMART, catalogue, deployment
-from tests.conftest import ROOT
 
 HELLO = "rules: [{text: hello}]"
 
@@ -277,81 +267,6 @@ def test_what_is_no_request_is_refused(provider: ScriptedProvider):
     assert provider.calls == ()
 
 
-# --- scripts ------------------------------------------------------------------------------------
-
-
-def test_every_problem_of_a_script_is_told_at_once(tmp_path: Path):
-    with pytest.raises(InvalidDocument) as invalid:
-        parse_script(
-            """
-            rule: []
-            rules:
-              - {when: {alas: smart, matches: "(", call: 0}, text: 3}
-              - {name: nothing}
-              - {text: x, fault: {status: 500, hang: true}, latency_seconds: -1}
-              - {text: x, replies: [{text: y}]}
-              - {text_file: gone.txt, play: twice}
-            """,
-            source="demo.yaml",
-            directory=tmp_path,
-        )
-    told = [str(problem) for problem in invalid.value.problems]
-    assert told[0] == "demo.yaml: unknown key 'rule', did you mean 'rules'?"
-    expected = [
-        "rules[0].text: expected a text",
-        "rules[0].when: unknown key 'alas', did you mean 'alias'?",
-        "rules[0].when.matches: not a regular expression",
-        "rules[0].when.call: expected a whole number of at least 1",
-        "rules[1]: has nothing to answer",
-        "rules[2].fault: expected one of",
-        "rules[2].latency_seconds: expected a number",
-        "rules[3]: give either `replies` or `text`, not both",
-        "rules[4].text_file: cannot read gone.txt",
-        "rules[4].play (`once`, `repeat` or a number): expected a whole number",
-    ]
-    for part in expected:
-        assert any(part in line for line in told), part
-
-
-@pytest.mark.parametrize("text", ["", "rules: []", "- 1", "rules: 3", "rules: [1]"])
-def test_an_empty_script_is_an_error(text: str):
-    with pytest.raises(InvalidDocument):
-        parse_script(text)
-
-
-def test_broken_yaml_is_told_with_its_line():
-    with pytest.raises(InvalidDocument, match=r"^demo.yaml:3: not YAML"):
-        parse_script("rules:\n  - {text: x", source="demo.yaml")
-
-
-def test_texts_come_from_files_beside_the_script_or_as_json(tmp_path: Path):
-    (tmp_path / "reply.md").write_text("from a file\n", encoding="utf-8")
-    path = tmp_path / "script.yaml"
-    path.write_text("rules: [{text_file: reply.md, play: once}, {json: {a: [1]}}]", encoding="utf-8")
-    script = load_script(path)
-    assert [rule.replies[0].text for rule in script.rules] == ["from a file\n", '{\n  "a": [\n    1\n  ]\n}']
-    with pytest.raises(InvalidDocument, match="cannot read the script: No such file"):
-        load_script(tmp_path / "gone.yaml")
-
-
-def test_every_fault_can_be_written():
-    texts = {
-        FaultKind.STATUS: "{status: 500}",
-        FaultKind.BODY: "{body: x, status: 201}",
-        FaultKind.HANG: "hang",
-        FaultKind.DRIP: "{drip: 0.1}",
-        FaultKind.RESET: "reset",
-        FaultKind.CUT: "{cut: 5}",
-        FaultKind.TRUNCATE: "{truncate: 5}",
-        FaultKind.REDIRECT: "{redirect: 'http://h/'}",
-    }
-    assert set(texts) == set(FaultKind)
-    for kind, text in texts.items():
-        fault = parse_script(f"rules: [{{fault: {text}}}]").rules[0].replies[0].fault
-        assert fault is not None
-        assert fault.kind is kind
-
-
 # --- the catalogue and the command line ---------------------------------------------------------
 
 
@@ -420,111 +335,3 @@ def test_a_script_with_faults_is_one_line_and_exit_code_2(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {script}: rules[0]: unknown key 'txt', did you mean 'text'?")
-
-
-# --- the Anthropic dialect ----------------------------------------------------------------------
-
-
-def message(provider: ScriptedProvider, **more: Any) -> tuple[int, bytes]:
-    body = {"model": "claude-x", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}], **more}
-    address = f"{provider.url}/v1/messages?beta=true"
-    question = urllib.request.Request(address, json.dumps(body).encode(), {"x-api-key": "secret-key-1"})
-    try:
-        with urllib.request.urlopen(question, timeout=20) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
-
-
-TOOL = """
-    rules:
-      - when: {contains: ["be brief", tool_result]}
-        text: done
-      - text: I will look.
-        tool_calls: [{name: Read, arguments: {path: a.py}}]
-        usage: {input_tokens: 30, output_tokens: 7, cache_read_tokens: 10, cache_write_tokens: 15}
-"""
-
-
-def test_messages_are_answered_with_tools_and_their_results_read(provider: ScriptedProvider):
-    provider.play(TOOL)
-    first = json.loads(message(provider)[1])
-    assert first["content"] == [
-        {"type": "text", "text": "I will look."},
-        {"type": "tool_use", "id": "toolu_scripted_1_0", "name": "Read", "input": {"path": "a.py"}},
-    ]
-    assert (first["stop_reason"], first["model"]) == ("tool_use", "claude-x")
-    assert first["usage"] == {
-        "input_tokens": 5,
-        "output_tokens": 7,
-        "cache_read_input_tokens": 10,
-        "cache_creation_input_tokens": 15,
-    }
-    result = {"type": "tool_result", "tool_use_id": "toolu_scripted_1_0", "content": "x = 1"}
-    second = json.loads(
-        message(
-            provider,
-            system=[{"type": "text", "text": "be brief"}],
-            messages=[
-                {"role": "user", "content": "hi"},
-                {"role": "assistant", "content": first["content"]},
-                {"role": "user", "content": [result]},
-            ],
-        )[1]
-    )
-    assert (second["content"], second["stop_reason"]) == ([{"type": "text", "text": "done"}], "end_turn")
-    assert [call.asked.dialect for call in provider.calls] == ["messages", "messages"]
-
-
-def test_a_stream_of_messages_has_the_events_that_clients_wait_for(provider: ScriptedProvider):
-    provider.play(TOOL)
-    _, body = message(provider, stream=True)
-    events = [
-        (lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: ")))
-        for lines in (frame.splitlines() for frame in body.decode().split("\n\n") if frame)
-    ]
-    assert all(kind == data["type"] for kind, data in events)
-    assert [kind for kind, data in events if kind != "content_block_delta"] == [
-        "message_start",
-        "ping",
-        *("content_block_start", "content_block_stop") * 2,
-        "message_delta",
-        "message_stop",
-    ]
-    deltas = [(data["index"], data["delta"]) for kind, data in events if kind == "content_block_delta"]
-    assert "".join(delta["text"] for index, delta in deltas if index == 0) == "I will look."
-    arguments = "".join(delta["partial_json"] for index, delta in deltas if index == 1)
-    assert json.loads(arguments) == {"path": "a.py"}
-    assert events[0][1]["message"]["usage"]["input_tokens"] == 5
-    assert events[-2][1]["delta"]["stop_reason"] == "tool_use"
-    assert events[-2][1]["usage"]["output_tokens"] == 7
-
-
-def test_an_unscripted_message_and_an_overload_are_errors_of_the_dialect(provider: ScriptedProvider):
-    provider.play("rules: [{when: {contains: busy}, fault: {status: 529, message: later}}]")
-    status, body = message(provider)
-    assert (status, json.loads(body)["error"]["type"]) == (400, "unscripted")
-    status, body = message(provider, messages=[{"role": "user", "content": "busy"}])
-    assert (status, json.loads(body)["error"]) == (529, {"type": "overloaded_error", "message": "later"})
-
-
-def test_a_client_may_look_whether_anybody_is_there_and_count(provider: ScriptedProvider):
-    provider.play(HELLO)
-    with urllib.request.urlopen(urllib.request.Request(provider.url + "/", method="HEAD")) as answer:
-        assert answer.status == 200
-    counting = f"{provider.base_url}/messages/count_tokens"
-    with urllib.request.urlopen(counting, b'{"messages": [{"content": "12345678"}]}') as answer:
-        assert json.load(answer) == {"input_tokens": 2}
-    assert provider.calls == ()
-
-
-def test_the_examples_of_the_reference_are_scripts(tmp_path: Path):
-    (tmp_path / "plan.md").write_text("a plan", encoding="utf-8")
-    page = (ROOT / "docs" / "reference" / "scripted-provider.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert len(examples) == 2
-    for example in examples:
-        assert parse_script(example, directory=tmp_path).rules
-    for name in [*FaultKind, *CONDITION_KEYS, *REPLY_KEYS]:
-        assert f"`{name}" in page or f"{{{name}:" in page, name
