@@ -28,7 +28,8 @@ from orchestrator.core.progress import Progress
 from orchestrator.core.report import Report
 from orchestrator.core.serial import encode
 from tests.conftest import find_tool, requires
-from tests.core.report_building import a_forecast, a_plan, a_run, entries, refused, report_of
+from tests.core.report_building import a_run, entries, refused, report_of
+from tests.core.report_plan import a_forecast, a_plan
 
 PAYLOADS = (
     "<script>document.title='EXECUTED'</script>",

@@ -15,16 +15,8 @@ from orchestrator.adapters.rendering_terminal import run_text
 from orchestrator.core.domain import Plan, SubtaskId
 from orchestrator.core.events import AttemptFinished
 from orchestrator.core.money import Usd
-from tests.core.report_building import (
-    DOCUMENT,
-    SUITE,
-    a_forecast,
-    a_plan,
-    a_report,
-    a_run,
-    report_of,
-    subtask,
-)
+from tests.core.report_building import DOCUMENT, SUITE, a_report, a_run, report_of
+from tests.core.report_plan import a_forecast, a_plan, subtask
 
 EXPECTED = Path(__file__).resolve().parents[1] / "expected"
 

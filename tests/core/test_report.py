@@ -9,16 +9,8 @@ from orchestrator.core.events import LandingRefused, RunEnded, RunResumed, Subta
 from orchestrator.core.ledger import HoldState
 from orchestrator.core.money import ZERO, Usd, bill
 from orchestrator.core.report import build_report
-from tests.core.report_building import (
-    PRICES,
-    a_plan,
-    a_report,
-    a_run,
-    attempts,
-    entries,
-    report_of,
-    table,
-)
+from tests.core.report_building import a_report, a_run, attempts, entries, report_of
+from tests.core.report_plan import PRICES, a_plan, table
 
 
 def row(report, name: str):
