@@ -22,81 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-OUTPUT_TOKENS, DOLLARS_PER_MILLION = 500, 2
-UPSTREAM_SECONDS = 0.2
+from budgets.litellm_budgets import proxied, router
+from budgets.provider import DOLLARS_PER_MILLION, OUTPUT_TOKENS, calls_at, provider
+
 PROXY = Path(__file__).resolve().parents[1] / ".tools" / "litellm-proxy" / "bin" / "litellm"
-REPLY = {
-    "id": "x",
-    "object": "chat.completion",
-    "created": 0,
-    "model": "bench",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "ok"}}],
-    "usage": {"prompt_tokens": 10, "completion_tokens": OUTPUT_TOKENS, "total_tokens": OUTPUT_TOKENS + 10},
-}
-
-
-# --- the provider -------------------------------------------------------------------------------
-
-
-async def serve() -> None:
-    """Answer chat completions after a while, and `GET /calls` with how many were answered; until stdin closes."""
-    calls = 0
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal calls
-        try:
-            while line := await reader.readline():
-                length = 0
-                while (header := await reader.readline()).strip():
-                    name, _, value = header.partition(b":")
-                    length = int(value) if name.lower() == b"content-length" else length
-                await reader.readexactly(length)
-                if line.startswith(b"POST"):
-                    # Counted as it arrives: what a caller does not wait for is billed all the same.
-                    calls += 1
-                    await asyncio.sleep(UPSTREAM_SECONDS)
-                    body = json.dumps(REPLY).encode()
-                else:
-                    body = str(calls).encode()
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-                    % len(body)
-                    + body
-                )
-                await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1000)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-
-
-@contextmanager
-def provider() -> Iterator[str]:
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--role", "serve"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
-    finally:
-        process.communicate()
-
-
-def calls_at(url: str) -> int:
-    with urllib.request.urlopen(url.replace("/v1", "/calls")) as reply:
-        return int(reply.read())
 
 
 # --- ours ---------------------------------------------------------------------------------------
@@ -233,43 +164,6 @@ async def real_path(url: str, calls: int, at_a_time: int) -> None:
         await model.close()
 
 
-async def router(kind: str, url: str, calls: int, at_a_time: int) -> None:
-    import litellm
-
-    litellm.suppress_debug_info = True
-    budget = calls * OUTPUT_TOKENS * DOLLARS_PER_MILLION / 1e6
-    parameters = {
-        "model": "openai/bench",
-        "api_base": url,
-        "api_key": "unused",
-        "input_cost_per_token": 0.0,
-        "output_cost_per_token": DOLLARS_PER_MILLION / 1e6,
-        "max_retries": 0,
-    }
-    more = {}
-    if kind == "provider":
-        more["provider_budget_config"] = {"openai": {"time_period": "1d", "budget_limit": budget}}
-    else:
-        parameters |= {"max_budget": budget, "budget_duration": "1d"}
-    found = litellm.Router(
-        model_list=[{"model_name": "bench", "litellm_params": parameters}], num_retries=0, **more
-    )
-    message = [{"role": "user", "content": "hello"}]
-
-    async def call() -> None:
-        await found.acompletion(model="bench", messages=message, max_tokens=OUTPUT_TOKENS)
-
-    await asyncio.gather(*(call() for _ in range(at_a_time)), return_exceptions=True)
-    # Its counters are written after the reply; give them time, then ask again at rest.
-    await asyncio.sleep(3)
-    print(calls_at(url), flush=True)
-    for _ in range(5):
-        try:
-            await call()
-        except Exception:
-            break
-
-
 def alone(role: str, *, calls: int) -> dict[str, object]:
     """Run a role in a process of its own, against a server of its own."""
     with provider() as url:
@@ -293,82 +187,11 @@ def alone(role: str, *, calls: int) -> dict[str, object]:
         return {"billed": first[0] if first else billed, "late": billed - first[0] if first else 0}
 
 
-def proxied(litellm: str, *, calls: int) -> dict[str, object]:
-    """The same calls through a LiteLLM proxy without a database, budget in general_settings and litellm_settings."""
-    budget = calls * OUTPUT_TOKENS * DOLLARS_PER_MILLION / 1e6
-    with tempfile.TemporaryDirectory() as scratch, provider() as url:
-        config = Path(scratch) / "config.yaml"
-        parameters = {
-            "model": "openai/bench",
-            "api_base": url,
-            "api_key": "unused",
-            "input_cost_per_token": 0.0,
-            "output_cost_per_token": DOLLARS_PER_MILLION / 1e6,
-        }
-        settings = {"max_budget": budget, "budget_duration": "1d"}
-        config.write_text(
-            json.dumps(
-                {
-                    "model_list": [{"model_name": "bench", "litellm_params": parameters}],
-                    "general_settings": {"master_key": "sk-bench", **settings},
-                    "litellm_settings": settings,
-                }
-            )
-        )
-        port = random.randint(20_000, 60_000)
-        environ = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-        with (Path(scratch) / "log").open("w") as log:
-            process = subprocess.Popen(
-                [litellm, "--config", str(config), "--port", str(port), "--host", "127.0.0.1"],
-                stdout=log,
-                stderr=log,
-                env=environ,
-            )
-            try:
-                return _through(f"http://127.0.0.1:{port}", url, process)
-            finally:
-                process.terminate()
-                process.wait()
-
-
-def _through(proxy: str, url: str, process: subprocess.Popen[bytes]) -> dict[str, object]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    def call(_: int) -> bool:
-        body = json.dumps(
-            {"model": "bench", "messages": [{"role": "user", "content": "x"}], "max_tokens": OUTPUT_TOKENS}
-        )
-        headers = {"authorization": "Bearer sk-bench", "content-type": "application/json"}
-        request = urllib.request.Request(f"{proxy}/chat/completions", body.encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=60):
-                return True
-        except OSError:
-            return False
-
-    deadline = time.monotonic() + 180
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"{proxy}/health/liveliness", timeout=2).close()
-            break
-        except OSError:
-            time.sleep(0.5)
-    with ThreadPoolExecutor(100) as pool:
-        list(pool.map(call, range(100)))
-    time.sleep(3)
-    billed = calls_at(url)
-    for number in range(5):
-        call(number)
-    return {"billed": billed, "late": calls_at(url) - billed}
-
-
 # --- the table ----------------------------------------------------------------------------------
 
 
 def role(name: str, arguments: list[str]) -> None:
     match name:
-        case "serve":
-            asyncio.run(serve())
         case "spend":
             directory, url, calls, at_a_time = arguments
             disk = slow_disk()
