@@ -42,6 +42,7 @@ from orchestrator.core.domain import (
     Range,
     Route,
     RunId,
+    Stage,
     Subtask,
     SubtaskId,
     Tag,
@@ -165,7 +166,7 @@ def runner(plan: Plan, seconds: Sequence[float], journal: Store | MemoryJournal,
     async def land(attempt: AttemptId, subtask: Subtask, outcome: Outcome) -> SubtaskLanded:
         return SubtaskLanded(attempt=attempt, commit=None)
 
-    async def route(subtask: Subtask, model: ModelAlias, entry: bool) -> Route:
+    async def route(subtask: Subtask, model: ModelAlias, stage: Stage) -> Route:
         return ROUTE
 
     return Runner(

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.core.calibration import Calibration
 from orchestrator.core.catalogue import RoutingTable
-from orchestrator.core.domain import SMART, AttemptId, Deliverable, ModelAlias, Refusal, Route, RunId, Subtask
+from orchestrator.core.domain import (
+    SMART,
+    AttemptId,
+    Deliverable,
+    ModelAlias,
+    Refusal,
+    Route,
+    RunId,
+    Stage,
+    Subtask,
+)
 from orchestrator.core.events import RunStarted
 from orchestrator.core.money import ZERO, Usd
 from orchestrator.core.ports import Assignment
@@ -26,8 +37,9 @@ class AttemptRouter:
     access: ModelAccess
     started: RunStarted
 
-    async def route(self, subtask: Subtask, rung: ModelAlias, entry: bool) -> Route | Refusal:
-        left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
+    async def route(self, subtask: Subtask, rung: ModelAlias, stage: Stage) -> Route | Refusal:
+        # A call that fits once the open ones have settled waits for that, so what they hold is not gone.
+        left = await self._left()
         request = Request(
             text=f"{subtask.title}\n{subtask.instructions}",
             input_tokens=subtask.estimate.input_tokens.high + PROMPT_OVERHEAD_TOKENS,
@@ -36,9 +48,9 @@ class AttemptRouter:
             ),
             tag=subtask.tag,
             checkable=subtask.deliverable is Deliverable.EDIT,
-            override=self.started.model_override,
+            override=rung if stage is Stage.CHOSEN else self.started.model_override,
             rung=rung,
-            entry=entry,
+            entry=stage is not Stage.ESCALATION,
         )
         return route(request, self.table, left=left, standard=self.home.standard)
 
@@ -78,8 +90,13 @@ class AttemptRouter:
         return Usd(max(cap.nano - spent, 0))
 
     async def left(self) -> Usd | None:
-        left = await self.home.store.left(run=RunId(self.started.run), run_cap=self.started.budget)
-        return min(left.values(), default=None)
+        """What may yet be spent under the tightest cap, what is under way included."""
+        return min((await self._left()).values(), default=None)
+
+    async def _left(self) -> Mapping[str, Usd]:
+        return await self.home.store.left(
+            run=RunId(self.started.run), run_cap=self.started.budget, held=False
+        )
 
     def expected(self, subtask: Subtask, model: ModelAlias) -> Usd:
         """What one attempt is likely to cost, for the order of escalations."""

@@ -45,9 +45,7 @@ class Replanning:
         states = dispatch.states()
         finished = [subtask for subtask, state in states.items() if state is State.SUCCEEDED]
         failed = [
-            (subtask, dispatch.detail(subtask) or state.value)
-            for subtask, state in states.items()
-            if state in (State.FAILED, State.BLOCKED)
+            (subtask, dispatch.detail(subtask) or states[subtask].value) for subtask in dispatch.failures()
         ]
         run = RunId(self.started.run)
         wish = Wish(goal=self.plan.goal, budget=self.started.budget, run=run)

@@ -290,7 +290,7 @@ class Runner:
         subtask = self.dispatch.subtask(start.attempt.subtask)
         route: Route | Refusal | None = None
         if start.model is not None:
-            route = await self._route(subtask, start.model, self.dispatch.is_entry(subtask.id))
+            route = await self._route(subtask, start.model, self.dispatch.stage(subtask.id))
         if isinstance(route, Refusal):
             outcome = Outcome(
                 ended=Ended.NO_MODEL if route.no_model else Ended.NO_ROOM,
@@ -334,7 +334,7 @@ class Runner:
     # --- the end -------------------------------------------------------------------------------------
 
     async def _finish(self, command: Finish) -> Event:
-        if self._replan is not None and not command.cancelled and self.dispatch.failed:
+        if self._replan is not None and not command.cancelled and self.dispatch.failures():
             replaced = await self._replan(self.dispatch)
             if replaced is not None:
                 return replaced

@@ -24,6 +24,7 @@ from orchestrator.core.domain import (
     Route,
     RunId,
     RunState,
+    Stage,
     SubtaskId,
     WaitingFor,
 )
@@ -137,10 +138,10 @@ class World:
                 return LandingRefused(attempt=attempt, reason="a.py moved", conflict=True, feedback="moved")
             return SubtaskLanded(attempt=attempt, commit="c1")
 
-        async def route(subtask: object, model: ModelAlias, entry: bool) -> Route | Refusal:
+        async def route(subtask: object, model: ModelAlias, stage: Stage) -> Route | Refusal:
             refusal = self.refuse.get(model)
             return refusal or Route(
-                model=model, max_output_tokens=100, worst_case=Usd(1), reasons=(f"entry {entry}",)
+                model=model, max_output_tokens=100, worst_case=Usd(1), reasons=(stage.value,)
             )
 
         return Runner(
@@ -194,7 +195,7 @@ async def test_a_run_journals_each_event_before_it_acts_on_it(world: World):
         "RunEnded",
     ]
     assert world.journal.written[0] == AttemptStarted(
-        attempt=attempt("parse#1"), model=ModelAlias("cheap"), reasons=("entry True",), at=world.clock.now()
+        attempt=attempt("parse#1"), model=ModelAlias("cheap"), reasons=("entry rung",), at=world.clock.now()
     )
 
 

@@ -31,6 +31,7 @@ from orchestrator.core.domain import (
     Range,
     Route,
     RunId,
+    Stage,
     Subtask,
     SubtaskId,
     Tag,
@@ -199,7 +200,7 @@ async def carry_out(place: Path, size: int) -> int:
         async def no_cap(assignment: Assignment) -> Usd | None:
             return None
 
-        async def route(subtask: Subtask, model: ModelAlias, entry: bool) -> Route:
+        async def route(subtask: Subtask, model: ModelAlias, stage: Stage) -> Route:
             return Route(model=model, max_output_tokens=10, worst_case=HOLD, reasons=())
 
         execution = Execution(

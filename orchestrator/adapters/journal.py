@@ -216,18 +216,25 @@ class Store:
         """Give the hold back: the call provably never left or was refused unprocessed. Raises HoldResolved."""
         await self._do(lambda books: books.release(hold, reason=reason), durable=False)
 
-    async def left(self, *, run: RunId | None = None, run_cap: Usd | None = None) -> Mapping[str, Usd]:
-        """Dollars neither spent nor held per window: `day` (the budget window) always, `run` when it has a cap."""
-        return self._left(run, run_cap)
+    async def left(
+        self, *, run: RunId | None = None, run_cap: Usd | None = None, held: bool = True
+    ) -> Mapping[str, Usd]:
+        """Dollars neither spent nor held per window: `day` (the budget window) always, `run` when it has a cap.
+
+        With `held` false only what cannot come back counts: what open calls hold is left yet.
+        """
+        return self._left(run, run_cap, held=held)
 
     def standing(self, run: RunId, run_cap: Usd | None = None) -> tuple[Totals, Mapping[str, Usd]]:
         """What the run has spent and holds, and what `left` says; without a loop, from any thread."""
         window = Window(scope=Scope.RUN, key=run, start=0, cap=run_cap, name="run")
         return self._records.totals(window), self._left(run, run_cap)
 
-    def _left(self, run: RunId | None, run_cap: Usd | None) -> Mapping[str, Usd]:
+    def _left(self, run: RunId | None, run_cap: Usd | None, *, held: bool = True) -> Mapping[str, Usd]:
         now = self._clock.epoch_seconds()
-        return self._records.left(self.rules, now, run=run, run_cap=run_cap, scripted=self._scripted)
+        return self._records.left(
+            self.rules, now, run=run, run_cap=run_cap, scripted=self._scripted, held=held
+        )
 
     # --- looking and putting right --------------------------------------------------------------
 

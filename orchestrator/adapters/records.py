@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -290,20 +290,24 @@ class Records:
         run: RunId | None,
         run_cap: Usd | None,
         scripted: bool = False,
+        held: bool = True,
     ) -> Mapping[str, Usd]:
         def read() -> dict[str, Usd]:
             span, _ = allowance(self._connection, rules, now)
             key = scripted_key(run) if scripted else ""
-            found = {"day": self._left(budget_window(rules, span.start, key=key))}
+            found = {"day": self._left(budget_window(rules, span.start, key=key), held=held)}
             if run is not None and run_cap is not None:
-                found["run"] = self._left(Window(scope=Scope.RUN, key=run, start=0, cap=run_cap, name="run"))
+                found["run"] = self._left(
+                    Window(scope=Scope.RUN, key=run, start=0, cap=run_cap, name="run"), held=held
+                )
             return found
 
         answer: dict[str, Usd] = self._consistent(read)
         return answer
 
-    def _left(self, window: Window) -> Usd:
-        standing = Standing(window=window, totals=read_totals(self._connection, window))
+    def _left(self, window: Window, *, held: bool) -> Usd:
+        totals = read_totals(self._connection, window)
+        standing = Standing(window=window, totals=totals if held else replace(totals, held=ZERO))
         return standing.left or ZERO
 
     def totals(self, window: Window) -> Totals:

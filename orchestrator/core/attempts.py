@@ -10,6 +10,7 @@ from orchestrator.core.domain import (
     Ended,
     ExecutorName,
     Limits,
+    ModelAlias,
     Outcome,
     Policy,
     Subtask,
@@ -49,15 +50,17 @@ class Attempts:
         self.short_of_money = False
         # The event was a start that had been commanded: it sets nothing free.
         self._as_expected = False
-        # Attempts that ended with a bill: a refusal for want of room from before then is worth another try.
+        # Attempts that ended with a bill: a refusal for want of room from before then is worth another try; so is one
+        # for want of a model from before that model last answered.
         self._settled = 0
+        self._answered: dict[ModelAlias | None, int] = {}
 
     @property
     def expected_left(self) -> Usd:
-        """The expected dollars of one more attempt at every unfinished subtask, on the rung it stands on."""
-        cost = self._escalation.cost
-        models = ((node, node.target) for node in self.board.nodes if not node.phase.final)
-        return Usd(sum(cost(node.subtask, model).nano for node, model in models if model is not None))
+        """The expected dollars of all that is to be done yet, from the rungs where it stands, with what may follow."""
+        expected, board = self._escalation.expected, self.board
+        nodes = (node for node in board.nodes if not node.phase.final and board.is_selected(node))
+        return Usd(round(sum(expected(node.subtask, node.rungs[node.rung :]) for node in nodes)))
 
     # --- attempts ----------------------------------------------------------------------------------
 
@@ -76,6 +79,12 @@ class Attempts:
             self.board.ready.take_model(event.model)
             self.board.ready.give_back_model(node.model)
             node.model = event.model
+            if node.rung == 0 and event.model is not None:
+                node.rungs = self._escalation.entered_on(event.model, node.rungs)
+        if node.refused_at >= 0:
+            # There was room for it: perhaps there is for the next one.
+            node.refused_at = -1
+            self._admit_refused(event.model)
 
     def _attempt_finished(self, event: AttemptFinished, commands: list[Command]) -> None:
         node = self._under_way(event.attempt, commands)
@@ -85,9 +94,12 @@ class Attempts:
         self.board.ready.give_back_slot(node.model)
         if outcome.ended not in (Ended.NO_ROOM, Ended.NO_MODEL):
             self._settled += 1
+            if outcome.ended in (Ended.PASSED, Ended.REJECTED):
+                self._answered[node.model] = self._settled
             node.tokens_used += outcome.usage.output_tokens
             if self._escalation.is_smart(node.target):
                 node.smart_nano += outcome.bill.nano
+            self._admit_refused(node.model)
         if node.wish is not None:
             self._grant_wish(node, commands)
             return
@@ -97,11 +109,10 @@ class Attempts:
             return
         self.board.ready.give_back_files(node.place)
         match outcome.ended:
-            case Ended.NO_ROOM:
+            case Ended.NO_ROOM | Ended.NO_MODEL:
                 node.refused_at = self._settled
-                self.board.move(node, Phase.NO_ROOM, outcome.reason)
-            case Ended.NO_MODEL:
-                self.board.move(node, Phase.NO_MODEL, outcome.reason)
+                phase = Phase.NO_ROOM if outcome.ended is Ended.NO_ROOM else Phase.NO_MODEL
+                self.board.move(node, phase, outcome.reason)
             case Ended.CANCELLED:
                 self.board.admit(node)
             case _:
@@ -113,6 +124,10 @@ class Attempts:
         if verdict is not None and verdict.kind is VerdictKind.UNVERIFIED:
             node.after += (node.attempt,)
             self.board.close(node, Phase.FAILED, outcome.reason or "nothing could verify it", commands)
+        elif outcome.needs is not None:
+            # Its own cap does not admit another call, on this rung or a dearer one.
+            node.after += (node.attempt,)
+            self.board.close(node, Phase.FAILED, outcome.reason, commands)
         else:
             self._try_again(node, outcome.reason, commands)
 
@@ -140,18 +155,59 @@ class Attempts:
         return cap is not None and self._escalation.is_smart(node.rungs[rung]) and node.smart_nano >= cap.nano
 
     def _escalate(self, node: Node, reason: str) -> None:
-        model = node.target
-        if model is None or not (self.short_of_money and self._escalation.policy is Policy.THRIFTY):
+        if node.target is None or not self._first_pass_first:
             self.board.admit(node)
             return
-        gain = self._escalation.gain(
+        self.board.move(node, Phase.HELD, reason)
+        self.board.held.hold(node.place, self._gain(node))
+
+    def _gain(self, node: Node) -> float:
+        assert node.target is not None
+        return self._escalation.gain(
             node.subtask,
-            model,
+            node.target,
             blocked=blocked_behind(node.place, self.board.wanted_by),
             tokens_used=node.tokens_used,
         )
-        self.board.move(node, Phase.HELD, reason)
-        self.board.held.hold(node.place, gain)
+
+    # --- what was refused ----------------------------------------------------------------------------
+
+    def _admit_again(self, node: Node) -> None:
+        """Queue what was refused for want of room or of a model where it stood: an escalation among escalations."""
+        if node.rung:
+            self._escalate(node, node.detail)
+        else:
+            self.board.admit(node)
+
+    def _worth_a_try(self, node: Node) -> bool:
+        """Whether what kept a refused subtask from running may have changed: others settled, its model answered."""
+        if node.phase is Phase.NO_ROOM:
+            return node.refused_at < self._settled
+        return node.refused_at < self._answered.get(node.target, 0)
+
+    def _admit_refused(self, model: ModelAlias | None) -> None:
+        """An attempt on `model` has settled, or started after all: the most urgent that was refused is tried again.
+
+        One at a time: most of many would only be refused again.
+        """
+        refused = [
+            node
+            for node in self.board.in_phase(Phase.NO_ROOM, Phase.NO_MODEL)
+            if self._worth_a_try(node) and (node.phase is Phase.NO_ROOM or node.target == model)
+        ]
+        if refused:
+            self._admit_again(min(refused, key=self._urgency))
+            self._as_expected = False
+
+    def _urgency(self, node: Node) -> tuple[bool, float]:
+        """By rank; where money is short the first pass before escalations, and these by what they are worth."""
+        if node.rung and node.target is not None and self._first_pass_first:
+            return True, -self._gain(node)
+        return False, self.board.ranks[node.place]
+
+    @property
+    def _first_pass_first(self) -> bool:
+        return self.short_of_money and self._escalation.policy is Policy.THRIFTY
 
     def _release_held(self) -> bool:
         """Let the escalation that is worth most go on; return whether there was one."""

@@ -57,6 +57,8 @@ class Board:
         ]
         self.wanted_by = dependents(needs)
         self.seconds = [max(subtask.estimate.seconds.likely, 1) for subtask in subtasks]
+        # Each subtask's place in the order of urgency; 0 is the most urgent.
+        self.ranks = self._ranks(needs, lineup.first if lineup else ())
         self.ready = ReadyQueue(
             Conflicts(
                 [
@@ -64,7 +66,7 @@ class Board:
                     for subtask in subtasks
                 ]
             ),
-            self._ranks(needs, lineup.first if lineup else ()),
+            self.ranks,
             parallel=limits.parallel,
             per_model=limits.per_model,
             waits=self._waits(lineup),
@@ -72,7 +74,6 @@ class Board:
         self.held = HeldEscalations()
         self.only: frozenset[int] | None = None
         self.count = [0] * len(Phase)
-        self.seconds_left = 0
         self.nodes: list[Node] = []
         for place, (subtask, rungs) in enumerate(zip(subtasks, escalation.all_rungs(subtasks), strict=True)):
             node = Node(
@@ -88,8 +89,6 @@ class Board:
             if old is not None:
                 _carry_over(old, node)
             self.count[node.phase] += 1
-            if not node.phase.final:
-                self.seconds_left += self.seconds[place]
         if before:
             self._take_again()
 
@@ -137,6 +136,10 @@ class Board:
         count = self.count
         return count[Phase.STARTING] + count[Phase.RUNNING] + count[Phase.LANDING]
 
+    def is_selected(self, node: Node) -> bool:
+        """Whether it is among those that are to run now."""
+        return self.only is None or node.place in self.only
+
     def state(self, node: Node) -> State:
         return STATE_OF[node.phase]
 
@@ -155,8 +158,6 @@ class Board:
         self.count[phase] += 1
         node.phase = phase
         node.detail = detail
-        if before.final is not phase.final:
-            self.seconds_left += self.seconds[node.place] * (-1 if phase.final else 1)
         if phase.kept_from_starting:
             self.ready.wait_no_more_for(node.place)
 
@@ -164,7 +165,7 @@ class Board:
         """Queue a subtask whose dependencies have all succeeded, or set it aside when it is not selected."""
         if node.missing:
             self.move(node, Phase.PENDING)
-        elif self.only is not None and node.place not in self.only:
+        elif not self.is_selected(node):
             self.move(node, Phase.ASIDE)
         else:
             self.move(node, Phase.READY)
@@ -279,6 +280,8 @@ def _carry_over(old: Node, node: Node) -> None:
     node.smart_nano, node.tokens_used = old.smart_nano, old.tokens_used
     if old.phase > Phase.SUCCEEDED:
         return
+    if old.chosen:
+        node.rungs, node.chosen = old.rungs, True
     node.rung = min(old.rung, len(node.rungs) - 1)
     node.tries, node.failures, node.conflicts = old.tries, old.failures, old.conflicts
     if old.phase.active or old.phase is Phase.SUCCEEDED:

@@ -19,7 +19,8 @@ Transitions of one subtask (rows: where it stands; the event; where it goes and 
 | landing             | LandingRefused: conflict               | ready again on the new base, so many times           |
 | landing             | LandingRefused: fails there            | as rejected                                          |
 | held                | nothing else can start, or money again | ready                                                |
-| no room, no model   | RoomFreed, RunResumed, others settled  | ready                                                |
+| no room, no model   | RoomFreed, RunResumed                  | ready; an escalation held when money is short        |
+| no room, no model   | others settled; its model answered     | the same, one after the other                        |
 | any waiting         | SkipRequested, CancelRequested         | skipped, cancelled; Block for its cone               |
 | starting, running   | SkipRequested, CancelRequested         | CancelAttempt; skipped, cancelled when it has ended  |
 | landing             | SkipRequested, CancelRequested         | as the landing ends; a refused one is not tried again |
@@ -49,6 +50,7 @@ from orchestrator.core.domain import (
     Plan,
     Policy,
     RunState,
+    Stage,
     State,
     Subtask,
     SubtaskId,
@@ -199,11 +201,11 @@ class Dispatch(Attempts):
         if not self.board.unfinished:
             self._said = ev.Finish(cancelled=self._cancelled)
         else:
-            # Others have settled for less than they held since these were refused.
-            early = [node for node in self.board.in_phase(Phase.NO_ROOM) if node.refused_at < self._settled]
+            refused = self.board.in_phase(Phase.NO_ROOM, Phase.NO_MODEL)
+            early = [node for node in refused if self._worth_a_try(node)]
             if early and not self._paused:
                 for node in early:
-                    self.board.admit(node)
+                    self._admit_again(node)
                 self._go(commands)
                 return
             self._said = pause_of(self.board, self._paused)
@@ -230,7 +232,7 @@ class Dispatch(Attempts):
     def _try_refused_again(self) -> None:
         self._said = None
         for node in self.board.in_phase(Phase.NO_ROOM, Phase.NO_MODEL):
-            self.board.admit(node)
+            self._admit_again(node)
 
     def _funds_assessed(self, event: ev.FundsAssessed, commands: list[ev.Command]) -> None:
         self.short_of_money = event.short
@@ -238,13 +240,32 @@ class Dispatch(Attempts):
             pass
 
     def _run_ended(self, event: ev.RunEnded, commands: list[ev.Command]) -> None:
+        if event.cancelled and self._cancelled:
+            # Of a run whose process is gone: nobody works on these any more.
+            for node in self.board.in_phase(Phase.RUNNING, Phase.LANDING):
+                if node.phase is Phase.RUNNING:
+                    self.board.ready.give_back_slot(node.model)
+                self.board.ready.give_back_files(node.place)
+                node.wish = None
+                self.board.move(node, Phase.CANCELLED, "the run was cancelled")
+        if self.board.unfinished:
+            # A request came in between, and gave it something to do again.
+            self._said = None
+            return
         self.run_state = RunState.CANCELLED if event.cancelled else RunState.DONE
 
     def _plan_replaced(self, event: ev.PlanReplaced, commands: list[ev.Command]) -> None:
+        self._said = None
+        if self._cancelled:
+            # While the new plan was being made.
+            return
         old = {node.id: node for node in self.board.nodes}
         kept = {subtask.id for subtask in event.plan.subtasks}
         dropped = [node for node in self.board.nodes if node.id not in kept]
         self._superseded = frozenset(node.id for node in dropped)
+        if self._selected is not None:
+            # What is planned anew stands in for what was selected.
+            self._selected += tuple(subtask for subtask in kept if subtask not in old)
         # What is done or under way stays what it was when it was started.
         settled = {
             node.id: node.subtask
@@ -260,7 +281,6 @@ class Dispatch(Attempts):
             escalation=self._escalation,
             before=old,
         )
-        self._said = None
         self._revive()
         for before in dropped:
             node = self.board[before.id]
@@ -335,6 +355,7 @@ class Dispatch(Attempts):
             tags = self._escalation.policy is Policy.TAGS
             node.rungs = (model,) if tags else self._escalation.rungs_from(model, node.subtask)
             node.rung = 0
+            node.chosen = True
 
     def _undone(self, event: ev.SubtaskUndone, commands: list[ev.Command]) -> None:
         if event.subtask not in self.board.index:
@@ -372,6 +393,19 @@ class Dispatch(Attempts):
         """Where every subtask stands, in the order of the plan."""
         return {node.id: self.board.state(node) for node in self.board.nodes}
 
+    def failures(self) -> list[SubtaskId]:
+        """What failed of the plan in force, and what is blocked for that; not what is blocked by a user's wish."""
+        return [
+            node.id
+            for node in self.board.in_phase(Phase.FAILED, Phase.BLOCKED)
+            if node.id not in self._superseded and self._cause(node).phase is Phase.FAILED
+        ]
+
+    def _cause(self, node: Node) -> Node:
+        while node.phase is Phase.BLOCKED and node.because is not None:
+            node = self.board[node.because]
+        return node
+
     @property
     def failed(self) -> bool:
         """Whether anything of the plan in force failed or was blocked; what a new plan dropped does not count."""
@@ -403,9 +437,12 @@ class Dispatch(Attempts):
         node = self.board[attempt.subtask]
         return node.phase is Phase.STARTING and node.number == attempt.number
 
-    def is_entry(self, subtask: SubtaskId) -> bool:
-        """Whether the subtask stands on its entry rung, which a budget band may put on a cheaper model."""
-        return self.board[subtask].rung == 0
+    def stage(self, subtask: SubtaskId) -> Stage:
+        """How the subtask came to the rung it stands on: what a budget band may do about it depends on that."""
+        node = self.board[subtask]
+        if node.rung:
+            return Stage.ESCALATION
+        return Stage.CHOSEN if node.chosen else Stage.ENTRY
 
     @property
     def resting(self) -> ev.Pause | ev.Finish | None:
@@ -416,9 +453,12 @@ class Dispatch(Attempts):
     def seconds_left(self) -> float:
         """The estimated seconds to the end: the longest remaining chain, or all work spread over the slots."""
         board = self.board
-        seconds = [0 if node.phase.final else board.seconds[place] for place, node in enumerate(board.nodes)]
+        seconds = [
+            0 if node.phase.final or not board.is_selected(node) else board.seconds[place]
+            for place, node in enumerate(board.nodes)
+        ]
         longest = max(remaining_path([node.needs for node in board.nodes], seconds), default=0)
-        return max(float(longest), board.seconds_left / max(self._limits.parallel, 1))
+        return max(float(longest), sum(seconds) / max(self._limits.parallel, 1))
 
     @property
     def selection_done(self) -> bool:

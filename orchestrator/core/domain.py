@@ -324,7 +324,7 @@ class Outcome:
 
     `commit` is the attempt's own commit on its worktree (an edit that may land, or rejected work kept on a
     ref); `document` the text of a document deliverable; `feedback` what the next attempt should be told;
-    `needs` the dollars that were missing when `ended` is NO_ROOM.
+    `needs` the dollars that were missing when `ended` is NO_ROOM, or that its own cap did not admit.
     """
 
     ended: Ended
@@ -346,6 +346,14 @@ class Outcome:
 
 
 # --- the run ------------------------------------------------------------------------------------
+
+
+class Stage(StrEnum):
+    """How a subtask came to the rung an attempt is for: it starts there, checks failed below, or the user chose it."""
+
+    ENTRY = "entry rung"
+    ESCALATION = "escalation"
+    CHOSEN = "chosen"
 
 
 class WaitingFor(StrEnum):

@@ -86,6 +86,26 @@ class Escalation:
             return (first, *self.ladder[self.ladder.index(tier) + 1 :])
         return (first, *self.ladder[1:]) if subtask.tag.tier == CHEAP else (first,)
 
+    def entered_on(self, model: ModelAlias, rungs: Rungs) -> Rungs:
+        """The rungs of a subtask that starts on `model` instead of on its first one, as a budget band may have it.
+
+        That moves the start alone: from there it goes up to where it would have started, and on.
+        """
+        if self.policy is Policy.TAGS:
+            return (model,)
+        if model in self.ladder and rungs[0] in self.ladder:
+            return self.ladder[self.ladder.index(model) :]
+        return (model, *rungs)
+
+    def expected(self, subtask: Subtask, rungs: Rungs) -> float:
+        """The expected nano-dollars of getting a subtask done on these rungs: each as likely as those before fail."""
+        nano, reached = 0.0, 1.0
+        for model in rungs:
+            if model is not None:
+                nano += reached * self.cost(subtask, model).nano
+                reached *= 1.0 - self.odds(subtask, model)
+        return nano
+
     def is_smart(self, model: ModelAlias | None) -> bool:
         """Whether dollars on this rung count against the cap on smart per subtask."""
         if model is None:

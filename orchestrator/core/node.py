@@ -56,7 +56,9 @@ class Node:
     """`place` is the position in the plan; `missing` counts the dependencies that have not succeeded.
 
     `rung` indexes `rungs`; `tries` counts attempts on this rung, `failures` those on all, `conflicts` the
-    landings that met newer work. `wish` is the phase a user asked for while an attempt was under way.
+    landings that met newer work. `wish` is the phase a user asked for while an attempt was under way; `chosen` that
+    the user named the model it starts on. `refused_at` is how many attempts of the run had settled when it was last
+    refused for want of room or of a model.
     """
 
     subtask: Subtask
@@ -78,6 +80,7 @@ class Node:
     notes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     wish: Phase | None = None
+    chosen: bool = False
     smart_nano: int = 0
     tokens_used: int = 0
     refused_at: int = -1

@@ -19,6 +19,7 @@ from orchestrator.core.domain import (
     Refusal,
     Route,
     RunId,
+    Stage,
     Subtask,
     Verdict,
 )
@@ -391,5 +392,6 @@ class Land(Protocol):
 
 
 class RouteAttempt(Protocol):
-    async def __call__(self, subtask: Subtask, rung: ModelAlias, entry: bool) -> Route | Refusal:
-        """Route an attempt to at most this rung; on the `entry` attempt a budget band may choose a cheaper model."""
+    async def __call__(self, subtask: Subtask, rung: ModelAlias, stage: Stage) -> Route | Refusal:
+        """Route an attempt to at most this rung. A budget band may have a subtask start on a cheaper model, or forbid
+        an escalation; what the user chose is exempt."""

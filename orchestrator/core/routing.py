@@ -162,8 +162,10 @@ class _Decision:
         alias = self._first_choice()
         if isinstance(alias, Refusal):
             return alias
-        alias = self._unverifiable(alias)
-        alias = self._within_band(alias)
+        within = self._within_band(self._unverifiable(alias))
+        if isinstance(within, Refusal):
+            return within
+        alias = within
         pool = self.catalogue.pool(alias)
         if not pool:
             return self._refused(unusable_because(self.catalogue, alias), no_model=True)
@@ -229,7 +231,7 @@ class _Decision:
         self.reasons.append(f"no executable check could escalate it, but {top} needs {cost}: stays {alias}")
         return alias
 
-    def _within_band(self, alias: ModelAlias) -> ModelAlias:
+    def _within_band(self, alias: ModelAlias) -> ModelAlias | Refusal:
         request = self.request
         left = self.left.get(DAY)
         if left is None or not self.table.bands:
@@ -243,9 +245,14 @@ class _Decision:
             self.reasons.append(f"{shown}, but {who} is exempt from bands")
             return alias
         self.band = band
-        if not request.entry and band.escalation:
-            self.reasons.append(f"{shown}; it does not forbid escalation")
-            return alias
+        if not request.entry:
+            if band.escalation:
+                self.reasons.append(f"{shown}; it does not forbid escalation")
+                return alias
+            return self._refused(
+                f"{shown} and forbids to escalate to {alias}: wait for the next window, "
+                f"or choose the model with `orchestrator retry --model {alias}`"
+            )
         if alias in band.preferred:
             self.reasons.append(f"{shown} and prefers {alias}")
             return alias

@@ -21,6 +21,8 @@ class Waiting(NamedTuple):
 def waiting_of(board: Board, node: Node, paused: str = "") -> Waiting | None:
     """Return what the subtask waits for, or None when it runs or has ended."""
     match node.phase:
+        case Phase.READY | Phase.PENDING if not board.is_selected(node):
+            return Waiting(WaitingFor.USER, "not selected")
         case Phase.READY | Phase.PENDING if paused and not node.missing:
             return Waiting(WaitingFor.USER, paused)
         case Phase.PENDING if node.missing:

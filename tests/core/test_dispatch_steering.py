@@ -3,7 +3,16 @@
 from dataclasses import replace
 
 from orchestrator.core.dispatch import Dispatch
-from orchestrator.core.domain import Ended, Limits, ModelAlias, Outcome, State, SubtaskId, WaitingFor
+from orchestrator.core.domain import (
+    Ended,
+    Limits,
+    ModelAlias,
+    Outcome,
+    RunState,
+    State,
+    SubtaskId,
+    WaitingFor,
+)
 from orchestrator.core.events import (
     Block,
     CancelAttempt,
@@ -16,6 +25,7 @@ from orchestrator.core.events import (
     PauseRequested,
     PlanReplaced,
     RetryRequested,
+    RunEnded,
     RunPaused,
     RunResumed,
     SelectionChanged,
@@ -220,6 +230,69 @@ def test_a_new_plan_keeps_what_is_done_and_what_runs_and_drops_the_rest():
     dispatch.handle(finished("gone-runs#1", Outcome(ended=Ended.CANCELLED)))
     dispatch.handle(finished("runs#1"))
     assert starts(dispatch.handle(landed("runs#1"))) == ["new#1"]
+
+
+def test_a_new_plan_that_comes_after_the_run_was_cancelled_is_not_carried_out():
+    dispatch = Dispatch(plan(subtask("a")), limits=ONCE)
+    dispatch.begin()
+    dispatch.handle(started("a#1"))
+    dispatch.handle(finished("a#1", rejected()))
+    assert dispatch.handle(CancelRequested()) == [Finish(cancelled=True)]
+    assert dispatch.handle(PlanReplaced(plan=plan(subtask("b")), reason="anew")) == [Finish(cancelled=True)]
+    assert states(dispatch) == {"a": "failed"}
+
+
+def test_what_is_planned_anew_stands_in_for_what_was_selected():
+    dispatch = Dispatch(plan(subtask("a"), subtask("other")), limits=ONCE)
+    dispatch.handle(SelectionChanged(only=(SubtaskId("a"),)))
+    dispatch.begin()
+    dispatch.handle(started("a#1"))
+    dispatch.handle(finished("a#1", rejected()))
+    new = plan(subtask("a2"), subtask("other"))
+    assert starts(dispatch.handle(PlanReplaced(plan=new, reason="anew"))) == ["a2#1"]
+
+
+def test_a_request_that_came_just_before_the_end_is_not_lost():
+    dispatch = Dispatch(plan(subtask("a")), limits=ONCE)
+    dispatch.begin()
+    dispatch.handle(started("a#1"))
+    assert dispatch.handle(finished("a#1", rejected())) == [Finish()]
+    assert starts(dispatch.handle(RetryRequested(subtask=SubtaskId("a")))) == ["a#2"]
+    # Journalled by a runner that had not heard of it.
+    assert starts(dispatch.handle(RunEnded())) == ["a#2"]
+    assert dispatch.run_state is RunState.RUNNING
+
+
+def test_a_stopped_run_that_is_cancelled_leaves_nothing_running():
+    dispatch = Dispatch(CHAIN)
+    dispatch.begin()
+    dispatch.handle(started("parse#1"))
+    for event in (CancelRequested(), RunEnded(cancelled=True)):
+        dispatch.handle(event)
+    assert set(states(dispatch).values()) == {"cancelled"}
+    assert dispatch.run_state is RunState.CANCELLED
+    # Its slot is free again.
+    assert starts(dispatch.handle(RetryRequested(subtask=SubtaskId("parse")))) == ["parse#2"]
+
+
+def test_what_a_user_skipped_is_not_called_a_failure_and_neither_is_what_it_blocks():
+    dispatch = Dispatch(
+        plan(subtask("a"), subtask("b", after="a"), subtask("c"), subtask("d", after="c")), limits=ONCE
+    )
+    dispatch.begin()
+    dispatch.handle(SkipRequested(subtask=SubtaskId("a")))
+    assert dispatch.failures() == []
+    dispatch.handle(started("c#1"))
+    dispatch.handle(finished("c#1", rejected()))
+    assert states(dispatch) == {"a": "skipped", "b": "blocked", "c": "failed", "d": "blocked"}
+    assert dispatch.failures() == ["c", "d"]
+
+
+def test_what_is_not_selected_says_so_before_the_run_has_begun_too():
+    dispatch = Dispatch(CHAIN)
+    dispatch.handle(SelectionChanged(only=(SubtaskId("parse"),)))
+    assert dispatch.waiting(SubtaskId("render")) == (WaitingFor.USER, "not selected")
+    assert dispatch.seconds_left == 10
 
 
 def test_a_remark_changes_nothing():

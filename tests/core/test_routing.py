@@ -238,7 +238,10 @@ def test_escalation_may_pass_a_band_unless_the_band_forbids_it():
     rung = {"rung": ModelAlias("smart"), "entry": False}
     assert routed(route(request("x", **rung), table(), left=day("1"))).model == "smart"
     closed = table(bands=(band("> 0.50", "cheap", escalation=False),))
-    assert routed(route(request("x", **rung), closed, left=day("1"))).model == "cheap"
+    decision = route(request("x", **rung), closed, left=day("1"))
+    assert isinstance(decision, Refusal)
+    assert "band `> $0.50` holds and forbids to escalate to smart" in decision.message
+    assert not decision.no_model
     entry = request("x", rung=ModelAlias("smart"), entry=True)
     assert routed(route(entry, table(), left=day("1"))).model == "cheap"
 
