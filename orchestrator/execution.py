@@ -159,7 +159,16 @@ class Execution:
                 files_changed=changed,
                 kept_ref=await self._put_away(assignment.attempt, worktree, said),
             )
-        verdict = await self.checker.verify(worktree, subtask, full=False)
+        try:
+            verdict = await self.checker.verify(worktree, subtask, full=False)
+        except OrchestratorError as failure:
+            return _with(
+                _spent(produced),
+                ended=Ended.ERROR,
+                reason=one_line(str(failure), 300),
+                files_changed=changed,
+                kept_ref=await self._put_away(assignment.attempt, worktree, str(failure)),
+            )
         lands = verdict.lands or (verdict.kind is VerdictKind.UNVERIFIED and self.scope.accept_unverified)
         if not lands:
             reason = _why_not(verdict)
@@ -206,9 +215,9 @@ class Execution:
         """Put a passed attempt on the run branch; verify again where the attempt's own verdict does not hold."""
         if outcome.commit is None:
             return SubtaskLanded(attempt=attempt, commit=None, verdict=outcome.verdict, at=self.clock.now())
-        there = await self.workspaces.landed_commit(attempt)
-        if there is not None:
-            return SubtaskLanded(attempt=attempt, commit=there, verdict=outcome.verdict, at=self.clock.now())
+        landed = await self.landed(attempt, outcome)
+        if landed is not None:
+            return landed
         tip = await self.workspaces.tip()
         try:
             worktree, commit, moved = await self.workspaces.rebase(attempt, outcome.commit)
@@ -222,8 +231,19 @@ class Execution:
             )
         verdict = outcome.verdict
         if moved or verdict is None or not verdict.full:
-            await self.checker.prepare(worktree)
-            again = await self.checker.verify(worktree, subtask, full=True)
+            try:
+                await self.checker.prepare(worktree)
+                again = await self.checker.verify(worktree, subtask, full=True)
+            except OrchestratorError as failure:
+                # A set-up that fails on this work, or just now. Both are for another attempt, not for the whole run.
+                await self.workspaces.remove(worktree)
+                return LandingRefused(
+                    attempt=attempt,
+                    reason=one_line(str(failure), 300),
+                    conflict=False,
+                    feedback=f"Your change could not be checked on top of what landed meanwhile: {failure}",
+                    at=self.clock.now(),
+                )
             if again.kind is VerdictKind.REJECTED:
                 await self.workspaces.remove(worktree)
                 return LandingRefused(
@@ -241,6 +261,13 @@ class Execution:
         await self.workspaces.advance(commit, expected=tip)
         await self.workspaces.remove(worktree)
         return SubtaskLanded(attempt=attempt, commit=commit, verdict=verdict, at=self.clock.now())
+
+    async def landed(self, attempt: AttemptId, outcome: Outcome) -> SubtaskLanded | None:
+        """The landing of an attempt whose commit is on the run branch; None when it is not there."""
+        there = await self.workspaces.landed_commit(attempt)
+        if there is None:
+            return None
+        return SubtaskLanded(attempt=attempt, commit=there, verdict=outcome.verdict, at=self.clock.now())
 
 
 def _with(outcome: Outcome, **changes: object) -> Outcome:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from orchestrator.core.dispatch import Dispatch
@@ -44,8 +43,10 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.lessons import Lessons
 from orchestrator.core.money import ZERO, Usd
-from orchestrator.core.ports import Assignment, AttemptState, Clock, Engine, Journal, RouteAttempt
+from orchestrator.core.ports import Assignment, AttemptState, Clock, Engine, Journal, Landed, RouteAttempt
 from orchestrator.core.ports import Land as LandAttempt
+from orchestrator.ending import Ending, Interruption, ending_of
+from orchestrator.landings import Landings
 
 POLL_SECONDS = 0.25
 # The time of day that passes while the monotonic clock stands still is time the machine slept.
@@ -64,22 +65,6 @@ class Reader(Protocol):
     """A watch that knows whether anybody still reads what it writes."""
 
     def gone(self) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How far a run came: `exit_code` is that of the command that ran it."""
-
-    state: RunState
-    exit_code: int
-    waiting_for: WaitingFor | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interruption:
-    reason: str
-    exit_code: int
 
 
 class Runner:
@@ -101,6 +86,7 @@ class Runner:
         land: LandAttempt,
         route: RouteAttempt,
         clock: Clock,
+        landed: Landed | None = None,
         watch: Watch | None = None,
         money_left: MoneyLeft | None = None,
         replan: Replan | None = None,
@@ -111,7 +97,6 @@ class Runner:
         self.dispatch = dispatch
         self._journal = journal
         self._engine = engine
-        self._land = land
         self._route = route
         self._clock = clock
         self._watch = watch
@@ -124,12 +109,15 @@ class Runner:
         self._inbox: list[Event] = []
         self._news = asyncio.Event()
         self._polled = False
-        self._landings: asyncio.Queue[AttemptId] = asyncio.Queue()
+        self._landings = Landings(
+            dispatch, self._lessons.passed, land=land, landed=landed, clock=clock, post=self._post
+        )
         # Prepared and not submitted yet; submitted and not ended yet; those of the latter that a sleep met.
         self._assignments: dict[AttemptId, Assignment] = {}
         self._under_way: dict[AttemptId, Assignment] = {}
         self._slept: set[AttemptId] = set()
         self._interruption: Interruption | None = None
+        self._interrupted = asyncio.Event()
         self._ending: Ending | None = None
         self._unassessed = 0
         self._attendants: list[asyncio.Task[None]] = []
@@ -155,6 +143,7 @@ class Runner:
     def interrupt(self, reason: str, exit_code: int) -> None:
         """End now and leave the run resumable: what runs is cut off and delivered again by `resume`."""
         self._interruption = self._interruption or Interruption(reason=reason, exit_code=exit_code)
+        self._interrupted.set()
         self._news.set()
 
     def _hang_up(self) -> None:
@@ -171,7 +160,7 @@ class Runner:
             async with asyncio.TaskGroup() as group:
                 self._attendants = [
                     group.create_task(self._hear_engine()),
-                    group.create_task(self._land_in_turn()),
+                    group.create_task(self._landings.land_in_turn()),
                     group.create_task(self._look_for_requests()),
                 ]
                 try:
@@ -190,7 +179,7 @@ class Runner:
         commands = [command for event in taken for command in self._take_in(event)]
         await self._perform(self.dispatch.outstanding(), taking_over=True)
         await self._perform([*commands, *self.dispatch.begin()])
-        while self._ending is None:
+        while self._ending is None or await self._has_more_to_do():
             await self._news.wait()
             self._news.clear()
             if self._interruption is not None:
@@ -200,9 +189,20 @@ class Runner:
                 await self._perform(self._requests())
             events, self._inbox = self._inbox, []
             if events:
-                await self._handle(events)
+                # Before what was rejected goes up a rung: its bill is in the ledger already.
                 await self._assess_funds()
+                await self._handle(events)
+        assert self._ending is not None
         return self._ending
+
+    async def _has_more_to_do(self) -> bool:
+        """Whether a request came while the end was being journalled: who made it was told that the run is at it."""
+        commands = self._requests()
+        if self.dispatch.run_state is not RunState.RUNNING or self._interruption is not None:
+            return False
+        self._ending = None
+        await self._perform(commands)
+        return self._ending is None
 
     # --- events --------------------------------------------------------------------------------------
 
@@ -252,6 +252,9 @@ class Runner:
             latest = {command.attempt: command for command in commands if isinstance(command, Start)}
             events: list[Event] = []
             for command in commands:
+                if self._interruption is not None:
+                    # Of many commands, none may make an end wait.
+                    return
                 match command:
                     case Start() if taking_over:
                         events += filter(None, [await self._take_over(command, unwanted)])
@@ -263,15 +266,16 @@ class Runner:
                         # Taken back, or said again after a request came in between.
                         continue
                     case Land():
-                        self._landings.put_nowait(command.attempt)
+                        self._landings.queue(command.attempt)
                     case CancelAttempt():
                         await self._engine.cancel(command.attempt)
+                        self._landings.cancel(command.attempt)
                     case Pause() | Finish() if command is not self.dispatch.resting:
                         continue
                     case Pause():
                         events.append(self._paused(command.waiting_for, command.reason))
                     case Finish():
-                        events.append(await self._finish(command))
+                        events += filter(None, [await self._finish(command)])
                     case Block():
                         continue
             if not events:
@@ -333,33 +337,31 @@ class Runner:
 
     # --- the end -------------------------------------------------------------------------------------
 
-    async def _finish(self, command: Finish) -> Event:
+    async def _finish(self, command: Finish) -> Event | None:
         if self._replan is not None and not command.cancelled and self.dispatch.failures():
-            replaced = await self._replan(self.dispatch)
-            if replaced is not None:
+            replaced = await self._unless_interrupted(self._replan(self.dispatch))
+            if replaced is not None or self._interruption is not None:
                 return replaced
         return RunEnded(cancelled=command.cancelled, at=self._clock.now())
+
+    async def _unless_interrupted(self, work: Awaitable[PlanReplaced | None]) -> PlanReplaced | None:
+        """A planner may take minutes to answer; an interruption cuts it off."""
+        working = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self._interrupted.wait())
+        try:
+            await asyncio.wait([working, stop], return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            stop.cancel()
+            working.cancel()
+            await asyncio.wait([working])
 
     def _paused(self, what: WaitingFor, reason: str) -> RunPaused:
         return RunPaused(waiting_for=what, reason=reason, at=self._clock.now())
 
     def _note_the_end(self, events: Iterable[Event]) -> None:
         for event in events:
-            match event:
-                case RunPaused():
-                    code = {WaitingFor.BUDGET: 3, WaitingFor.MODEL: 4}.get(event.waiting_for)
-                    if code is None:
-                        code = 0 if self.dispatch.selection_done and not self.dispatch.failed else 1
-                    self._ending = Ending(
-                        state=RunState.PAUSED,
-                        exit_code=code,
-                        waiting_for=event.waiting_for,
-                        reason=event.reason,
-                    )
-                case RunEnded():
-                    state = RunState.CANCELLED if event.cancelled else RunState.DONE
-                    code = 1 if event.cancelled or self.dispatch.failed else 0
-                    self._ending = Ending(state=state, exit_code=code, reason=event.reason)
+            self._ending = ending_of(event, self.dispatch) or self._ending
 
     async def _stop(self, interruption: Interruption) -> Ending:
         await self._engine.close()
@@ -392,12 +394,6 @@ class Runner:
                     self._post(self._redelivered(attempt, "was cut off while the machine slept"))
                 else:
                     self._post(AttemptFinished(attempt=attempt, outcome=outcome, at=at))
-
-    async def _land_in_turn(self) -> None:
-        while True:
-            attempt = await self._landings.get()
-            subtask = self.dispatch.subtask(attempt.subtask)
-            self._post(await self._land(attempt, subtask, self._lessons.passed(attempt)))
 
     async def _look_for_requests(self) -> None:
         until = None if self._max_seconds is None else self._clock.monotonic() + self._max_seconds

@@ -52,9 +52,10 @@ from orchestrator.core.money import Usd
 from orchestrator.core.planning import plan_digest
 from orchestrator.core.schedule import Lineup, line_up
 from orchestrator.core.tests_first import ahead_of_code
+from orchestrator.ending import Ending
 from orchestrator.execution import Execution, RunScope
 from orchestrator.replanning import OPTION, Replanning
-from orchestrator.runner import Ending, Runner, Watch
+from orchestrator.runner import Runner, Watch
 from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
 
 # Of the half second that a start may be delayed by, with room for the schedule that is being tried at the end.
@@ -239,6 +240,8 @@ async def _drive(
     meet: Meet = _pass_by,
 ) -> Ending:
     run = RunId(started.run)
+    # From here on, and not only once attempts run: measuring the suite may take minutes.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
     with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
         async with _parts(home, access, started, before, watch) as (runner, checker, workspaces):
             await _clear_never_begun(home)
@@ -254,7 +257,7 @@ async def _drive(
             await workspaces.start()
             runner.replay(before)
             meet(runner.dispatch)
-            with _interruptible(runner, hang_up):
+            with _interruptible(runner):
                 ending = await runner.run([*opening, *said])
                 if ending.state is not RunState.PAUSED:
                     # Nobody goes on with it, so what was cut off is kept and its worktrees go.
@@ -351,6 +354,7 @@ async def _parts(
                 journal=store,
                 engine=engine,
                 land=execution.land,
+                landed=execution.landed,
                 route=router.route,
                 clock=clock,
                 watch=watch,
@@ -366,14 +370,13 @@ async def _parts(
 
 
 @contextlib.contextmanager
-def _interruptible(runner: Runner, hang_up: HangUp) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run resumable; SIGHUP (the terminal is gone) lets it go on."""
+def _interruptible(runner: Runner) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run resumable."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, runner.interrupt, "interrupted", 130)
     loop.add_signal_handler(signal.SIGTERM, runner.interrupt, "terminated", 143)
-    loop.add_signal_handler(signal.SIGHUP, hang_up)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)

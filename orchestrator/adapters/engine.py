@@ -109,8 +109,14 @@ class LocalEngine:
     def _cut_off(self, attempt: AttemptId, task: asyncio.Task[None]) -> None:
         # A task cancelled before its first step never runs, so this is not for `_run` to say. Nothing is said
         # when the process ends: then the same number is delivered again after a restart.
-        if task.cancelled() and attempt in self._cancelled:
+        if not task.cancelled():
+            # What `_run` itself could not cope with, as a log that cannot be written.
+            self._failure = task.exception() or self._failure
+            self._news.set()
+        elif attempt in self._cancelled:
             self._report(attempt, Outcome(ended=Ended.CANCELLED, reason="cancelled on request"))
+        elif not self._closed:
+            self._report(attempt, Outcome(ended=Ended.ERROR, reason="internal error: cancelled from within"))
 
     def _our_mistake(self, attempt: AttemptId, error: Exception) -> Outcome:
         """A fault of this program in one attempt must not take the run with it; it is reported as what it is."""

@@ -17,7 +17,8 @@ class Lessons:
     def __init__(self) -> None:
         self._feedback: dict[AttemptId, Feedback] = {}
         self._passed: dict[AttemptId, Outcome] = {}
-        self._results: dict[SubtaskId, Outcome] = {}
+        self._results: dict[SubtaskId, tuple[tuple[str, ...], str | None]] = {}
+        self._failed: dict[SubtaskId, list[AttemptId]] = {}
 
     def take_in(self, event: Event) -> None:
         match event:
@@ -29,7 +30,10 @@ class Lessons:
             case SubtaskLanded():
                 passed = self._passed.pop(event.attempt, None)
                 if passed is not None and (passed.files_changed or passed.document is not None):
-                    self._results[event.attempt.subtask] = passed
+                    # Only what those that build on it are told: checks and their output are large.
+                    self._results[event.attempt.subtask] = (passed.files_changed, passed.document)
+                for attempt in self._failed.pop(event.attempt.subtask, ()):
+                    self._feedback.pop(attempt, None)
             case LandingRefused():
                 passed = self._passed.pop(event.attempt, None)
                 model = passed.model if passed else None
@@ -38,6 +42,7 @@ class Lessons:
                 self._results.pop(event.subtask, None)
 
     def _learn(self, attempt: AttemptId, model: ModelAlias | None, reason: str, text: str) -> None:
+        self._failed.setdefault(attempt.subtask, []).append(attempt)
         self._feedback[attempt] = Feedback(attempt=attempt, model=model, reason=reason, text=text or reason)
 
     def passed(self, attempt: AttemptId) -> Outcome:
@@ -61,8 +66,8 @@ class Lessons:
                 DependencyResult(
                     subtask=subtask.id,
                     title=subtask.title,
-                    files_changed=result.files_changed,
-                    document=result.document,
+                    files_changed=result[0],
+                    document=result[1],
                 )
                 for subtask in subtasks
                 if (result := self._results.get(subtask.id)) is not None

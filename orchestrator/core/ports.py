@@ -391,6 +391,11 @@ class Land(Protocol):
         """Rebase onto the run branch, verify again when the base moved, advance. Idempotent."""
 
 
+class Landed(Protocol):
+    async def __call__(self, attempt: AttemptId, outcome: Outcome) -> SubtaskLanded | None:
+        """The landing of a passed attempt whose work is on the run branch; None when it is not there."""
+
+
 class RouteAttempt(Protocol):
     async def __call__(self, subtask: Subtask, rung: ModelAlias, stage: Stage) -> Route | Refusal:
         """Route an attempt to at most this rung. A budget band may have a subtask start on a cheaper model, or forbid

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.kept_replies import KeptReplies
+from orchestrator.adapters.outcomes import write_outcome
 from orchestrator.adapters.scripted import ScriptedProvider
-from orchestrator.core.domain import AttemptId, ModelAlias, SubtaskId
+from orchestrator.core.domain import AttemptId, Ended, ModelAlias, Outcome, SubtaskId
 from orchestrator.core.money import Usage, Usd
 from orchestrator.core.ports import Flag, Message, ModelReply, ModelRequest
 from tests.adapters.model_fakes import RecordingLedger, catalogue, deployment, metered
@@ -41,15 +42,32 @@ def test_the_same_question_of_the_same_attempt_gets_the_same_reply(tmp_path: Pat
     assert kept(tmp_path).read(REQUEST) == REPLY
 
 
-def test_another_attempt_question_model_or_limit_gets_none(tmp_path: Path):
+def test_another_subtask_question_or_model_gets_none(tmp_path: Path):
     kept(tmp_path).write(REQUEST, REPLY)
     for other in (
-        replace(REQUEST, attempt=AttemptId(SubtaskId("parse"), 2)),
+        replace(REQUEST, attempt=AttemptId(SubtaskId("render"), 1)),
         replace(REQUEST, messages=(Message(role="user", content="Subtask: render"),)),
         replace(REQUEST, model=ModelAlias("smart")),
-        replace(REQUEST, max_output_tokens=200),
     ):
         assert kept(tmp_path).read(other) is None
+
+
+def test_a_limit_that_the_dollars_left_have_changed_meanwhile_makes_no_other_question(tmp_path: Path):
+    kept(tmp_path).write(REQUEST, REPLY)
+    assert kept(tmp_path).read(replace(REQUEST, max_output_tokens=70)) == REPLY
+    cut_off = replace(REPLY, finish_reason="length", usage=Usage(input_tokens=10, output_tokens=100))
+    kept(tmp_path).write(REQUEST, cut_off)
+    assert kept(tmp_path).read(REQUEST) == cut_off
+    # With more room it would have gone on.
+    assert kept(tmp_path).read(replace(REQUEST, max_output_tokens=200)) is None
+
+
+def test_what_an_attempt_without_an_outcome_has_paid_for_is_the_next_ones(tmp_path: Path):
+    second = replace(REQUEST, attempt=AttemptId(SubtaskId("parse"), 2))
+    kept(tmp_path).write(REQUEST, REPLY)
+    assert kept(tmp_path).read(second) == REPLY
+    write_outcome(tmp_path / "parse#1", Outcome(ended=Ended.REJECTED))
+    assert kept(tmp_path).read(second) is None
 
 
 def test_a_request_without_an_attempt_is_not_kept(tmp_path: Path):

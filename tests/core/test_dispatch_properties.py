@@ -138,7 +138,7 @@ class Machine:
                 case Land():
                     self.landing.append(command.attempt)
                 case CancelAttempt():
-                    assert command.attempt in self.open_starts + self.running
+                    assert command.attempt in self.open_starts + self.running + self.landing
                 case Finish() | Pause() if command is not self.dispatch.resting:
                     pass
                 case Finish():

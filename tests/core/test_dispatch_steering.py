@@ -75,9 +75,12 @@ def test_a_result_that_came_after_the_wish_to_skip_does_not_land():
 def test_cancelling_the_run_ends_what_runs_and_starts_nothing_more():
     dispatch = Dispatch(plan(*CHAIN.subtasks, subtask("docs")), escalation=TWO_RUNGS)
     run_through(dispatch, started("parse#1"), started("docs#1"), finished("docs#1"))
-    assert dispatch.handle(CancelRequested()) == [CancelAttempt(attempt=attempt("parse#1"))]
+    assert dispatch.handle(CancelRequested()) == [
+        CancelAttempt(attempt=attempt("parse#1")),
+        CancelAttempt(attempt=attempt("docs#1")),
+    ]
     assert dispatch.handle(finished("parse#1", Outcome(ended=Ended.CANCELLED))) == []
-    # What was landing already is not torn apart.
+    # What was on the branch already stays there.
     assert dispatch.handle(landed("docs#1")) == [Finish(cancelled=True)]
     assert states(dispatch) == {
         "parse": "cancelled",
