@@ -13,6 +13,7 @@ from orchestrator.core.domain import (
     Estimate,
     ExecutorName,
     ModelAlias,
+    OrchestratorError,
     Outcome,
     Problem,
     Range,
@@ -229,6 +230,31 @@ async def test_an_outcome_that_was_left_is_handed_back_and_nothing_is_done_again
     scene = Scene(outcomes=Outcomes({ATTEMPT: left}))
     assert await scene.execute() == left
     assert scene.executor.works == []
+
+
+@dataclass
+class CannotRun(Checker):
+    async def prepare(self, worktree: Worktree) -> None:
+        if worktree.name == "landing":
+            raise OrchestratorError("npm ci: the network timed out")
+
+    async def verify(self, worktree: Worktree, subtask: Subtask, *, full: bool) -> Verdict:
+        raise OrchestratorError("the base cannot be set up")
+
+
+async def test_checks_that_cannot_run_on_this_work_are_an_error_of_the_attempt_and_not_of_the_run():
+    scene = Scene(checker=CannotRun())
+    outcome = await scene.execute()
+    assert (outcome.ended, outcome.reason) == (Ended.ERROR, "the base cannot be set up")
+    assert (outcome.kept_ref, outcome.calls) == ("refs/orchestrator/kept", 1)
+
+
+async def test_a_set_up_that_fails_at_the_landing_refuses_it_and_leaves_no_worktree():
+    scene = Scene(workspaces=Workspaces(moved=True), checker=CannotRun())
+    refused = await scene.execution.land(ATTEMPT, scene.subtask, Outcome(ended=Ended.PASSED, commit="c"))
+    assert isinstance(refused, LandingRefused)
+    assert (refused.reason, refused.conflict) == ("npm ci: the network timed out", False)
+    assert scene.workspaces.removed == 1
 
 
 async def test_work_the_checks_reject_is_kept_and_the_next_attempt_is_told_why():

@@ -15,14 +15,16 @@ from orchestrator.core.events import (
     RunEnded,
     RunPaused,
     SkipRequested,
+    SubtaskUndone,
 )
 from orchestrator.core.text import did_you_mean, one_line
 
 if TYPE_CHECKING:
     from orchestrator.adapters.journal import Store
+    from orchestrator.adapters.records import RunSpan
     from orchestrator.adapters.run_lock import Occupant
 
-# How far back the last word on a run is looked for; what comes after it is remarks and requests.
+# How far back the last word on a run is looked for at first.
 _TAIL = 50
 
 
@@ -69,7 +71,7 @@ def known_runs(
         started = store.opening(span.run)
         if started is None or repository not in (None, started.repository):
             continue
-        standing, reason = _standing(store.events(span.run, after=max(0, span.events - _TAIL)))
+        standing, reason = _standing(store, span)
         if standing.unfinished and occupant is not None and occupant.run == span.run:
             standing, reason = Standing.RUNNING, ""
         found.append(
@@ -89,19 +91,31 @@ def known_runs(
     return tuple(found)
 
 
-def _standing(events: Iterable[Event]) -> tuple[Standing, str]:
-    standing, reason = Standing.STOPPED, ""
+def _standing(store: Store, span: RunSpan) -> tuple[Standing, str]:
+    """Where a run stands when nobody works on it. Its last word may have many remarks and requests behind it."""
+    back = _TAIL
+    while True:
+        found = _last_word(store.events(span.run, after=max(0, span.events - back)))
+        if found is not None:
+            return found
+        if back >= span.events:
+            return Standing.STOPPED, ""
+        back *= 10
+
+
+def _last_word(events: Iterable[Event]) -> tuple[Standing, str] | None:
+    said: tuple[Standing, str] | None = None
     for event in events:
         match event:
             case RunEnded():
-                standing, reason = Standing.CANCELLED if event.cancelled else Standing.DONE, event.reason
+                said = Standing.CANCELLED if event.cancelled else Standing.DONE, event.reason
             case RunPaused():
-                standing, reason = Standing.PAUSED, event.reason
-            case Noted() | FundsAssessed() | SkipRequested():
+                said = Standing.PAUSED, event.reason
+            case Noted() | FundsAssessed() | SkipRequested() | SubtaskUndone(retry=False, reopened=()):
                 continue
             case _:
-                standing, reason = Standing.STOPPED, ""
-    return standing, reason
+                said = Standing.STOPPED, ""
+    return said
 
 
 def choose_run(runs: Iterable[KnownRun], wanted: str | None, *, unfinished: bool = False) -> KnownRun:

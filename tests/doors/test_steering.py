@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,13 @@ from orchestrator.core.domain import RunId, SubtaskId, WaitingFor
 from orchestrator.core.events import (
     CancelRequested,
     Event,
+    Noted,
     RetryRequested,
     RunEnded,
     RunPaused,
     RunStarted,
     SkipRequested,
+    SubtaskUndone,
 )
 from orchestrator.core.ports import Worktree
 from orchestrator.wiring import Home, open_home
@@ -83,6 +86,20 @@ def test_runs_lists_where_every_run_stands(opened: Home, capsys: pytest.CaptureF
     assert "needs $0.40" in out[0]
     assert orchestrator("runs", "--json") == 0
     assert [entry["standing"] for entry in json.loads(capsys.readouterr().out)] == ["paused", "done"]
+
+
+def test_what_is_said_behind_the_end_of_a_run_does_not_make_it_unfinished(
+    opened: Home, capsys: pytest.CaptureFixture[str]
+):
+    remarks = [Noted(code="remark", text=f"kept {number}") for number in range(80)]
+    undone = SubtaskUndone(subtask=SubtaskId("parse"), commit="c1")
+    journal(opened, OLD, RunEnded(), *remarks)
+    journal(opened, NEW, started("parse#1"), finished("parse#1"), landed("parse#1"), RunEnded(), undone)
+    orchestrator("runs")
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["done", "done"]
+    journal(opened, RunId("20261123-120000-ab12"), RunEnded(), replace(undone, retry=True))
+    orchestrator("runs")
+    assert capsys.readouterr().out.splitlines()[0].split()[1] == "stopped"
 
 
 def test_a_run_whose_process_died_is_stopped_and_one_that_holds_the_lock_is_running(
