@@ -22,7 +22,7 @@ from orchestrator.core.domain import (
 from orchestrator.core.events import RunStarted
 from orchestrator.core.money import ZERO, Usd
 from orchestrator.core.ports import Assignment
-from orchestrator.core.routing import LEAST_TEXT_TOKENS, Request, edit_needs, route
+from orchestrator.core.routing import Request, least_useful_output, route
 from orchestrator.plans import past_of
 from orchestrator.wiring import Home, ModelAccess
 
@@ -43,9 +43,7 @@ class AttemptRouter:
         request = Request(
             text=f"{subtask.title}\n{subtask.instructions}",
             input_tokens=subtask.estimate.input_tokens.high + PROMPT_OVERHEAD_TOKENS,
-            needs_output_tokens=(
-                edit_needs(subtask.estimate) if subtask.deliverable is Deliverable.EDIT else LEAST_TEXT_TOKENS
-            ),
+            needs_output_tokens=least_useful_output(subtask),
             tag=subtask.tag,
             checkable=subtask.deliverable is Deliverable.EDIT,
             override=rung if stage is Stage.CHOSEN else self.started.model_override,

@@ -26,6 +26,7 @@ from orchestrator.core.domain import (
 from orchestrator.core.events import LandingRefused, SubtaskLanded
 from orchestrator.core.money import Usd
 from orchestrator.core.ports import (
+    ATTEMPT,
     Assignment,
     BudgetExceeded,
     Checker,
@@ -112,6 +113,9 @@ class Execution:
             produced = await self.executors[subtask.executor].execute(work)
         except BudgetExceeded as stop:
             await self._put_away(assignment.attempt, worktree, "stopped by the budget")
+            if stop.window == ATTEMPT:
+                # No other budget makes room for it: what its own cap does not admit is not done.
+                return Outcome(ended=Ended.REJECTED, reason=str(stop), needs=stop.needs)
             return Outcome(ended=Ended.NO_ROOM, reason=str(stop), needs=stop.needs)
         except ModelUnavailable as stop:
             await self._put_away(assignment.attempt, worktree, "no model")

@@ -28,6 +28,7 @@ from orchestrator.core.domain import (
 )
 from orchestrator.core.events import BaselineMeasured, LandingRefused, SubtaskLanded
 from orchestrator.core.money import Usd
+from orchestrator.core.ports import ATTEMPT as ATTEMPT_CAP
 from orchestrator.core.ports import (
     Assignment,
     BudgetExceeded,
@@ -280,6 +281,15 @@ async def test_a_stop_by_the_budget_is_no_failure_and_leaves_no_outcome_behind()
     assert (outcome.ended, outcome.needs) == (Ended.NO_ROOM, Usd.of(1))
     assert scene.outcomes.left == {}
     assert scene.workspaces.kept, "what had been edited before the stop is kept"
+
+
+async def test_what_the_cap_of_the_attempt_itself_does_not_admit_is_rejected_for_good():
+    stop = BudgetExceeded(
+        what="parse#1", needs=Usd.of(1), left=Usd.of("0.5"), cap=Usd.of("0.5"), window=ATTEMPT_CAP
+    )
+    outcome = await Scene(does=stop).execute()
+    assert (outcome.ended, outcome.needs) == (Ended.REJECTED, Usd.of(1))
+    assert "set smart_per_subtask to $1.00" in outcome.reason
 
 
 async def test_a_missing_model_is_no_failure():

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from orchestrator.adapters.books import WindowBlocked
 from orchestrator.adapters.kept_replies import KeptReplies
 from orchestrator.adapters.metering_limits import DeploymentLimits
 from orchestrator.adapters.metering_models import is_same_model, prices_of
@@ -23,6 +24,7 @@ from orchestrator.adapters.models_failures import CallFailure, FailureKind
 from orchestrator.core.catalogue import Catalogue, Deployment
 from orchestrator.core.money import ZERO, Usd, bill, worst_case
 from orchestrator.core.ports import (
+    BudgetExceeded,
     Clock,
     Flag,
     HoldRequest,
@@ -32,6 +34,7 @@ from orchestrator.core.ports import (
     ModelUnavailable,
     RequestRefused,
 )
+from orchestrator.core.routing import affordable_output
 
 T = TypeVar("T")
 
@@ -237,7 +240,7 @@ class MeteredModel:
             )
             raise self._failed(turn)
         try:
-            hold = await self._reserve(deployment, amount, request)
+            hold, amount, max_output = await self._reserve_for(deployment, input_bound, max_output, request)
         except ModelUnavailable as stopped:
             return CallFailure(kind=FailureKind.MISCONFIGURED, unprocessed=True, message=str(stopped))
         progress, started = CallProgress(), self._clock.monotonic()
@@ -277,6 +280,30 @@ class MeteredModel:
             )
         turn.flags = (*turn.flags, *flags)
         return result if isinstance(result, CallFailure) else _reply(deployment, result, turn)
+
+    async def _reserve_for(
+        self, deployment: Deployment, input_bound: int, max_output: int, request: ModelRequest
+    ) -> tuple[int, Usd, int]:
+        """Hold the worst case of the call; where a cap has no room for all the output, of as much as it has room for.
+
+        Whoever chose the limit knew the prompt by an estimate; here it is bounded, and several times as large. Returns
+        the hold, its amount and the output it covers. Raises BudgetExceeded for the least output that is of use.
+        """
+        least = min(request.least_output_tokens or max_output, max_output)
+        while True:
+            amount = worst_case(deployment.price, input_tokens=input_bound, max_output_tokens=max_output)
+            try:
+                return await self._reserve(deployment, amount, request), amount, max_output
+            except WindowBlocked:
+                raise
+            except BudgetExceeded as full:
+                fits = affordable_output([deployment], input_tokens=input_bound, dollars=full.left)
+                if not least <= fits < max_output:
+                    needs = worst_case(deployment.price, input_tokens=input_bound, max_output_tokens=least)
+                    raise BudgetExceeded(
+                        what=full.what, needs=needs, left=full.left, cap=full.cap, window=full.window
+                    ) from None
+                max_output = fits
 
     async def _reserve(self, deployment: Deployment, amount: Usd, request: ModelRequest) -> int:
         hold = HoldRequest(

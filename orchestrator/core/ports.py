@@ -56,15 +56,17 @@ class Message:
 class ModelRequest:
     """One question to a model. `purpose` is `attempt`, `planning`, `answer`: it names the hold in the ledger.
 
-    `schema` asks for structured output where the model supports it. `deadline_seconds` bounds the whole call,
-    waiting for tokens included. `run_cap` and `attempt_cap` bound what the run and the attempt may cost in all,
-    `bill_cap` this request with all its failed calls.
+    `least_output_tokens` is the least that is of use: where no cap has room for all of `max_output_tokens`, the call is
+    made with less. None: all or nothing. `schema` asks for structured output where the model supports it.
+    `deadline_seconds` bounds the whole call, waiting for tokens included. `run_cap` and `attempt_cap` bound what the
+    run and the attempt may cost in all, `bill_cap` this request with all its failed calls.
     """
 
     model: ModelAlias
     messages: tuple[Message, ...]
     max_output_tokens: int
     purpose: str
+    least_output_tokens: int | None = None
     run: RunId | None = None
     attempt: AttemptId | None = None
     category: str = ""
@@ -100,6 +102,10 @@ class ModelReply:
     calls: int = 1
 
 
+# The window of what one attempt may cost, by the cap on smart per subtask.
+ATTEMPT = "attempt"
+
+
 class BudgetExceeded(OrchestratorError):
     """A reservation would pass a cap. Nothing was called and nothing was spent."""
 
@@ -107,9 +113,14 @@ class BudgetExceeded(OrchestratorError):
 
     def __init__(self, *, what: str, needs: Usd, left: Usd, cap: Usd, window: str) -> None:
         self.what, self.needs, self.left, self.cap, self.window = what, needs, left, cap, window
+        would_do = Usd(cap.nano + needs.nano - left.nano).rounded()
+        remedy = {
+            "run": f"a --budget of {would_do} would do",
+            ATTEMPT: f"set smart_per_subtask to {would_do}",
+        }.get(window, f"wait for the next {window}, or raise its budget to {would_do}")
         super().__init__(
-            f"{what} may cost up to {needs}, but {left} of the {cap} {window} budget is left: "
-            f"raise the budget, or choose a cheaper model"
+            f"{what} may cost up to {needs}, but {left} of the {cap} {window} budget is left: {remedy}, "
+            f"or choose a cheaper model"
         )
 
 

@@ -14,7 +14,7 @@ from orchestrator.core.catalogue import (
     RoutingRule,
     RoutingTable,
 )
-from orchestrator.core.domain import CHEAP, Estimate, ModelAlias, Refusal, Route, Tag
+from orchestrator.core.domain import CHEAP, Deliverable, Estimate, ModelAlias, Refusal, Route, Subtask, Tag
 from orchestrator.core.money import TOKENS_PER_PRICE_UNIT, Usd, tokens_cost, worst_case
 from orchestrator.core.patterns import patterns_of
 from orchestrator.core.text import did_you_mean, one_line
@@ -58,6 +58,11 @@ class Request:
 def edit_needs(estimate: Estimate) -> int:
     """The fewest output tokens with which an edit is worth starting."""
     return max(LEAST_EDIT_TOKENS, estimate.output_tokens.likely)
+
+
+def least_useful_output(subtask: Subtask) -> int:
+    """The fewest output tokens with which an attempt at the subtask is worth paying for."""
+    return edit_needs(subtask.estimate) if subtask.deliverable is Deliverable.EDIT else LEAST_TEXT_TOKENS
 
 
 def route(

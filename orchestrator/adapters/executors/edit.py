@@ -21,6 +21,7 @@ from orchestrator.core.ports import (
     Produced,
     Work,
 )
+from orchestrator.core.routing import least_useful_output
 from orchestrator.core.text import one_line
 
 CONTEXT_TOKENS = 12_000
@@ -83,6 +84,7 @@ class EditExecutor:
                 model=work.route.model,
                 messages=tuple(messages),
                 max_output_tokens=work.route.max_output_tokens,
+                least_output_tokens=least_useful_output(work.subtask),
                 purpose="attempt",
                 run=work.run,
                 attempt=work.attempt,
