@@ -50,6 +50,7 @@ from orchestrator.core.events import (
 from orchestrator.core.graph import no_collections
 from orchestrator.core.money import Usd
 from orchestrator.core.planning import plan_digest
+from orchestrator.core.routing import usable_ladder
 from orchestrator.core.schedule import Lineup, line_up
 from orchestrator.core.tests_first import ahead_of_code
 from orchestrator.ending import Ending
@@ -156,6 +157,7 @@ def start(
             smart_per_subtask=settings.smart_per_subtask,
         )
         lineup = _look_ahead(plan, limits, home.clock)
+        ladder, passed_by = usable_ladder(access.table)
         started = RunStarted(
             run=run,
             plan=plan,
@@ -165,7 +167,7 @@ def start(
             budget=choices.budget,
             policy=choices.policy or settings.policy,
             limits=limits,
-            ladder=access.table.ladder,
+            ladder=ladder,
             tier_models=dict(access.table.tier_models),
             model_override=choices.model,
             accept_unverified=choices.accept_unverified,
@@ -180,6 +182,7 @@ def start(
             waits=lineup.waits,
         )
         opening: list[Event] = [started]
+        opening += [Noted(code="rung-skipped", text=line, at=home.clock.now()) for line in passed_by]
         if choices.only is not None:
             opening.append(SelectionChanged(only=choices.only, at=home.clock.now()))
         return run, asyncio.run(_drive(home, access, started, (), opening, watch, hang_up))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +33,10 @@ _BY_URGENCY = tuple(
         (State.SUCCEEDED, State.CANCELLED, State.SKIPPED),
     )
 )
+
+
+# So many of the last landings tell how long one takes.
+LANDINGS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ class Progress:
         self._expected_seconds = 0.0
         self._actual_seconds = 0.0
         self._below: dict[SubtaskId, SubtaskId | None] | None = None
+        self._landings: deque[float] = deque(maxlen=LANDINGS)
         # Unfinished subtasks, and the estimated seconds that were left with so many.
         self._chain: tuple[int, float] | None = None
 
@@ -94,12 +99,16 @@ class Progress:
                 self._finished(event)
             case SubtaskLanded():
                 self._commits[event.attempt.subtask] = event.commit
+                moment = _moment(event.at)
+                if moment is not None:
+                    self._landings.append(moment)
             case SubtaskUndone():
                 self._commits.pop(event.subtask, None)
             case RunPaused() | RunEnded():
                 self.ended = event
             case RunResumed():
                 self.ended = None
+                self._landings.clear()
                 self.budget = event.budget or self.budget
             case PlanReplaced():
                 self._below = self._chain = None
@@ -197,7 +206,13 @@ class Progress:
         # To add up a large plan takes a while, and from one look to the next little changes.
         if self._chain is None or abs(self._chain[0] - unfinished) > unfinished // 100:
             self._chain = (unfinished, self.dispatch.seconds_left)
-        return self._chain[1] * self._pace()
+        return max(self._chain[1] * self._pace(), unfinished * self._seconds_per_landing())
+
+    def _seconds_per_landing(self) -> float:
+        """How far apart the last landings were: one at a time, each may verify anew, and then they set the pace."""
+        if len(self._landings) < LANDINGS // 2:
+            return 0.0
+        return max(0.0, self._landings[-1] - self._landings[0]) / (len(self._landings) - 1)
 
     def _pace(self) -> float:
         """Actual by expected seconds of the attempts that were judged."""
@@ -209,3 +224,13 @@ class Progress:
         if self._expected_seconds <= 0 or self._actual_seconds <= 0:
             return 1.0
         return self._actual_seconds / self._expected_seconds
+
+
+def _moment(at: str) -> float | None:
+    """Seconds since the beginning of the month for an ISO 8601 time in UTC; None for what is none."""
+    try:
+        return (
+            86400 * int(at[8:10]) + 3600 * int(at[11:13]) + 60 * int(at[14:16]) + float(at[17:].rstrip("Z"))
+        )
+    except ValueError:
+        return None

@@ -88,6 +88,19 @@ def as_if_keyed(table: RoutingTable) -> RoutingTable:
     return replace(table, catalogue=replace(table.catalogue, pools=pools))
 
 
+def usable_ladder(table: RoutingTable) -> tuple[tuple[ModelAlias, ...], list[str]]:
+    """The rungs that an escalation can go up by, and a line for each that has no model to call and is passed by.
+
+    What a tier starts on stays: without it nothing of that tier can be done, and that is said when it is needed.
+    """
+    tiers, catalogue = set(table.tier_models.values()), table.catalogue
+    skipped = [alias for alias in table.ladder if alias not in tiers and not catalogue.pool(alias)]
+    return (
+        tuple(alias for alias in table.ladder if alias not in skipped),
+        [f"escalation goes past {alias}: {unusable_because(catalogue, alias)}" for alias in skipped],
+    )
+
+
 def unusable_because(catalogue: Catalogue, alias: ModelAlias) -> str:
     """One clause: why `alias` has no deployment to call, and what to do."""
     variables = [

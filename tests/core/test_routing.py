@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -36,6 +37,7 @@ from orchestrator.core.routing import (
     edit_needs,
     route,
     unusable_because,
+    usable_ladder,
 )
 from orchestrator.core.standards import read_standard
 
@@ -232,6 +234,21 @@ def test_a_free_model_stays_usable_when_nothing_is_left():
         route(request("x", override=ModelAlias("local")), table(local=local), left={"day": Usd(-5)})
     )
     assert decision.worst_case == ZERO
+
+
+def test_a_rung_without_a_key_is_passed_by_unless_a_tier_starts_on_it():
+    full = table()
+    ladder = (ModelAlias("cheap"), ModelAlias("second"), ModelAlias("smart"))
+    keyless = replace(
+        full.catalogue.pools[ModelAlias("smart")][0], alias=ModelAlias("second"), key_variable="OTHER_KEY"
+    )
+    catalogue = Catalogue(
+        pools={ModelAlias("cheap"): full.catalogue.pools[ModelAlias("cheap")]},
+        unusable={ModelAlias("second"): (keyless,), ModelAlias("smart"): (keyless,)},
+    )
+    rungs, passed_by = usable_ladder(replace(full, ladder=ladder, catalogue=catalogue))
+    assert rungs == ("cheap", "smart")
+    assert passed_by == ["escalation goes past second: model 'second' has no key: set OTHER_KEY"]
 
 
 def test_escalation_may_pass_a_band_unless_the_band_forbids_it():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -182,8 +183,6 @@ def test_the_live_view_shows_the_tree_with_states_reasons_money_and_time():
 @pytest.mark.parametrize("size", [(150, 50), (80, 24)])
 def test_of_a_large_plan_what_moves_is_shown_and_the_rest_counted_on_one_screen(size: tuple[int, int]):
     large = plan(*[subtask(f"s{number}") for number in range(200)])
-    from dataclasses import replace
-
     funds = Funds(spent=Usd.of("0.0031"), held=Usd.of("0.04"), left=Usd.of("0.4569"))
     events = [replace(STARTED, plan=large), started("s150#1"), SkipRequested(subtask=SubtaskId("s9"))]
     lines = picture(events, funds, size).splitlines()
@@ -202,6 +201,19 @@ def test_durations_read_like_speech():
         "50 min",
         "3 h 20 min",
     ]
+
+
+def test_the_time_that_is_left_counts_landings_where_they_are_what_it_takes():
+    progress = Progress()
+    wide = plan(*[subtask(f"s{number}", seconds=1) for number in range(20)])
+    progress.take_in(replace(STARTED, plan=wide))
+    for number in range(12):
+        for event in (started(f"s{number}#1"), finished(f"s{number}#1", passed(seconds=1.0))):
+            progress.take_in(event)
+        progress.take_in(
+            replace(landed(f"s{number}#1"), at=f"2026-11-23T10:0{number // 6}:{number % 6}0.500000Z")
+        )
+    assert progress.seconds_left() == pytest.approx(8 * 10.0)
 
 
 def test_progress_before_the_first_event_is_empty():
