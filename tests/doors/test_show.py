@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.adapters.rendering_markdown import RUN_MARKER
 from orchestrator.adapters.run_lock import RunLock
-from orchestrator.core.events import RunEnded
+from orchestrator.core.events import CancelRequested, RunEnded
 from orchestrator.wiring import Home
 from tests.core.runs import finished, landed, started
 from tests.doors.test_steering import NEW, OLD, PAUSED, journal, opened, orchestrator, project
@@ -108,7 +108,8 @@ def test_a_run_that_has_only_just_begun_is_waited_for(opened: Home, project: Pat
         ) as following:
             assert following.stderr is not None
             assert following.stderr.readline() == f"run {NEW} (process {os.getpid()}) has just begun\n"
-            journal(opened, NEW, RunEnded())
+            journal(opened, NEW, CancelRequested(), RunEnded(cancelled=True))
             out, err = following.communicate(timeout=60)
     assert following.returncode == 0, err
-    assert [json.loads(line)["event"] for line in out.splitlines()] == ["RunStarted", "RunEnded"]
+    said = [json.loads(line)["event"] for line in out.splitlines()]
+    assert said == ["RunStarted", "CancelRequested", "RunEnded"]
