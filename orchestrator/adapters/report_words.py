@@ -67,9 +67,9 @@ def shown_words(report: Report) -> list[str]:
 
 
 def tried_words(row: SubtaskRow) -> str:
-    """The models in the order they were tried: `cheap x2 > smart`."""
+    """The models in the order they were tried: `cheap x2 > smart`. An attempt that called none tried none."""
     runs: list[tuple[str, int]] = []
-    for attempt in row.attempts:
+    for attempt in (attempt for attempt in row.attempts if attempt.ran):
         name = attempt.model or row.subtask.tool or row.subtask.executor.value
         if runs and runs[-1][0] == name:
             runs[-1] = (name, runs[-1][1] + 1)

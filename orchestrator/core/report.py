@@ -56,6 +56,12 @@ class AttemptRow:
     ended_at: str = ""
     refused: str = ""
 
+    @property
+    def ran(self) -> bool:
+        """Whether it did anything: without room or a model an attempt ends before its first call."""
+        outcome = self.outcome
+        return outcome is None or bool(outcome.calls) or outcome.ended not in (Ended.NO_ROOM, Ended.NO_MODEL)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubtaskRow:
@@ -74,7 +80,7 @@ class SubtaskRow:
 
     @property
     def escalated(self) -> bool:
-        models = {row.model for row in self.attempts if row.model is not None}
+        models = {row.model for row in self.attempts if row.model is not None and row.ran}
         return len(models) > 1
 
 
@@ -326,7 +332,7 @@ def _with_attempts(share: Share, attempts: Iterable[AttemptRow]) -> Share:
         input_tokens=share.input_tokens + sum(usage.input_tokens for usage in usages),
         output_tokens=share.output_tokens + sum(usage.output_tokens for usage in usages),
         seconds=share.seconds + sum(outcome.seconds for _, outcome in outcomes if outcome),
-        attempts=share.attempts + len(outcomes),
+        attempts=share.attempts + sum(row.ran for row, _ in outcomes),
         passed=share.passed + sum(outcome.ended is Ended.PASSED for _, outcome in outcomes if outcome),
     )
 

@@ -12,6 +12,7 @@ from orchestrator.adapters.markdown_sheet import DRAWN_SUBTASKS, MAX_CHARACTERS,
 from orchestrator.adapters.rendering_html import plan_html, run_html
 from orchestrator.adapters.rendering_markdown import plan_markdown, run_markdown
 from orchestrator.adapters.rendering_terminal import run_text
+from orchestrator.adapters.report_words import tried_words
 from orchestrator.core.domain import Plan, SubtaskId
 from orchestrator.core.events import AttemptFinished
 from orchestrator.core.money import Usd
@@ -65,6 +66,12 @@ def test_every_form_says_which_files_went_to_which_model():
     assert "shown to cheap: &lt;b&gt;.py, app.py" in run_html(report)
     assert "<b>" not in run_markdown(report) and "shown to cheap" in run_markdown(report)
     assert "shown to" not in run_text(report_of(a_run()))
+
+
+def test_attempts_that_called_no_model_are_not_told_as_tries():
+    tried = {row.subtask.id: tried_words(row) for row in a_report().subtasks}
+    assert tried["speed-up-statement"] == ""
+    assert tried["split-command-line"] == "smart x2"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])

@@ -40,6 +40,14 @@ def test_states_verdicts_and_commits_are_those_of_what_landed():
     assert row(report, "review-payments").document is not None
 
 
+def test_attempts_that_ended_before_their_first_call_are_not_counted():
+    report = a_report()
+    refused = row(report, "speed-up-statement")
+    assert [attempt.ran for attempt in refused.attempts] == [False]
+    assert not refused.escalated
+    assert sum(share.attempts for share in report.tiers) == len(attempts()) - 1
+
+
 def test_what_landed_without_a_proof_is_to_be_reviewed_first_and_a_document_is_not():
     assert [row.subtask.id for row in a_report().review_first] == ["add-refund-tests"]
 
