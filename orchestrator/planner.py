@@ -77,7 +77,7 @@ class PlanNotUsable(InvalidPlan):
         super().__init__(problems)
         where = f"; the last reply is kept in {kept}" if kept else ""
         if left is not None:
-            where = f"; the {left.rounded()} left for planning are too little to ask again{where}"
+            where = f"; the {left.rounded_down()} left for planning are too little to ask again{where}"
         self.args = (
             f"the planner's reply is not a plan after {counted(calls, 'call')} ({bill.rounded()} spent), "
             f"try again or plan with --offline{where}:\n{self}",

@@ -315,7 +315,9 @@ def _of_the_budget(likely: Usd, budget: Usd | None, allowance: str) -> str:
         # What else is spent of it meanwhile, a page that is the same every time cannot say.
         return f"{said} {allowance}"
     return (
-        f"{said}; {(budget - likely).rounded()} would be left" if likely <= budget else f"{said}: too little"
+        f"{said}; {(budget - likely).rounded_down()} would be left"
+        if likely <= budget
+        else f"{said}: too little"
     )
 
 

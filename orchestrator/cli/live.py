@@ -148,7 +148,7 @@ class LiveView:
         except OrchestratorError:
             # The run meets the same fault, and says so.
             return f"{self.progress.spent.rounded()} spent"
-        left = f", {funds.left.rounded()} left" if funds.left is not None else ""
+        left = f", {funds.left.rounded_down()} left" if funds.left is not None else ""
         return f"{funds.spent.rounded()} spent, {funds.held.rounded()} held{left}"
 
 

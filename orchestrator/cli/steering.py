@@ -333,7 +333,7 @@ def _before_resuming(home: Home, events: Sequence[Event]) -> list[str]:
     raised = [event.budget for event in events if isinstance(event, RunResumed) and event.budget]
     cap = raised[-1] if raised else started.budget
     left = asyncio.run(home.store.left(run=RunId(started.run), run_cap=cap))
-    lines = ["left: " + ", ".join(f"{amount.rounded()} of the {name}" for name, amount in left.items())]
+    lines = ["left: " + ", ".join(f"{amount.rounded_down()} of the {name}" for name, amount in left.items())]
     head = home.git.head()
     if head != started.base_commit:
         if home.git.is_ancestor(started.base_commit, head):

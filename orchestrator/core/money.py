@@ -1,7 +1,8 @@
 """Money as integers: one type, one unit, one direction of rounding.
 
 Floats drift and NaN compares false with everything, so a dollar amount is a whole number of
-nano-dollars (1e-9 US dollar) from the moment it is read, rounded *up* at every conversion.
+nano-dollars (1e-9 US dollar) from the moment it is read, rounded *up* at every conversion;
+only what is left is shown rounded down.
 """
 
 from __future__ import annotations
@@ -79,10 +80,17 @@ class Usd:
 
     def rounded(self) -> str:
         """Two significant decimals for tables: `$1.23`, `$0.0041`; a positive amount is never shown as zero."""
+        return self._shown(down=False)
+
+    def rounded_down(self) -> str:
+        """As `rounded`, but never more than there is: for what is left, of which somebody may want to spend all."""
+        return self._shown(down=self.nano > 0)
+
+    def _shown(self, *, down: bool) -> str:
         sign, nano = ("-", -self.nano) if self.nano < 0 else ("", self.nano)
         for digits in (2, 3, 4, 5, 6, 7, 8):
             unit = 10 ** (9 - digits)
-            shown = -(-nano // unit)
+            shown = nano // unit if down else -(-nano // unit)
             if nano == 0 or shown >= 10 or (digits == 2 and shown * unit == nano):
                 return f"{sign}${shown // 10**digits}.{shown % 10**digits:0{digits}d}"
         return str(self)

@@ -175,7 +175,7 @@ def test_the_live_view_shows_the_tree_with_states_reasons_money_and_time():
         "└── · render [cheap] waiting for dependencies: parse, lint (also after lint)",
         "· lint [cheap] waiting for a file: a.py is being changed by parse",
         "✓ docs [cheap] succeeded c1, $0.0021",
-        "2 waiting  1 running  1 succeeded  $0.0031 spent, $0.04 held, $0.46 left  about 74 s left",
+        "2 waiting  1 running  1 succeeded  $0.0031 spent, $0.04 held, $0.45 left  about 74 s left",
     ]
     assert "paused: parse: needs $0.40" in picture(MIDDLE + END)
 
@@ -191,7 +191,7 @@ def test_of_a_large_plan_what_moves_is_shown_and_the_rest_counted_on_one_screen(
     assert f"... and {200 - shown} more" in lines
     assert shown >= 15
     assert len(lines) < size[1]
-    assert "$0.46 left" in " ".join(lines)
+    assert "$0.45 left" in " ".join(lines)
 
 
 def test_durations_read_like_speech():
