@@ -178,7 +178,8 @@ def build_report(
     """Return the report of one run.
 
     `entries` are the ledger's for this run; `standings` each subtask's state with a clause on why; `table` prices
-    the counterfactuals, which are left out without it. Raises OrchestratorError when there is no run.
+    the counterfactuals, which are left out without it, and while the tokens behind a charge are not known.
+    Raises OrchestratorError when there is no run.
     """
     seen = _gather(events)
     if seen.started is None or seen.plan is None:
@@ -204,7 +205,9 @@ def build_report(
         subtasks=rows,
         tiers=_tier_shares(rows),
         models=_model_shares(rows, entries),
-        counterfactuals=() if table is None else _counterfactuals(rows, table),
+        counterfactuals=()
+        if table is None or not _all_tokens_known(entries)
+        else _counterfactuals(rows, table),
         baseline=seen.baseline,
         flags=tuple(_flags(entries)),
         notes=tuple(seen.notes),
@@ -357,6 +360,13 @@ def _model_shares(rows: Iterable[SubtaskRow], entries: Iterable[Entry]) -> tuple
     return tuple(sorted(shares.values(), key=lambda share: -share.bill.nano))
 
 
+def _all_tokens_known(entries: Iterable[Entry]) -> bool:
+    """Whether everything that the subtasks are charged for came with its tokens: a hold is no price of any."""
+    return all(
+        entry.input_tokens is not None for entry in entries if entry.attempt is not None and entry.counted
+    )
+
+
 def _counterfactuals(rows: Sequence[SubtaskRow], table: RoutingTable) -> tuple[Counterfactual, ...]:
     """All-smart and all-cheap, from the tokens that were really used."""
     found = []
@@ -385,4 +395,9 @@ def _flags(entries: Iterable[Entry]) -> Iterable[str]:
         for flag in entry.flags:
             yield f"{entry.what}: {flag} (charged {entry.counted})"
         if entry.state is HoldState.AMBIGUOUS:
-            yield f"{entry.what}: cut off, its hold of {entry.amount} stays charged until `budget reconcile`"
+            told = (
+                "counts in this run to its end; nothing of it is paid"
+                if entry.scripted
+                else "stays charged until `budget reconcile`"
+            )
+            yield f"{entry.what}: cut off, its hold of {entry.amount} {told}"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,33 @@ def test_the_counterfactual_is_the_last_attempts_tokens_at_one_models_prices():
 def test_without_prices_there_is_no_counterfactual():
     assert build_report(a_run(), [], {}).counterfactuals == ()
     assert len(build_report(a_run(), [], {}, table()).counterfactuals) == 2
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"state": HoldState.OPEN, "charged": None},
+        {"state": HoldState.AMBIGUOUS, "charged": None},
+        {"state": HoldState.SETTLED},
+    ],
+)
+def test_where_tokens_behind_a_charge_are_unknown_nothing_is_compared(unknown: dict[str, Any]):
+    events = a_run()
+    charges = entries(events)
+    blind = replace(charges[2], bill=None, input_tokens=None, output_tokens=None, **unknown)
+    assert report_of(events, [*charges[:2], blind, *charges[3:]]).counterfactuals == ()
+    # Nor is what was given back compared, and planning is in neither amount.
+    released = replace(blind, state=HoldState.RELEASED, charged=None)
+    planning = replace(charges[0], state=HoldState.OPEN, charged=None, input_tokens=None)
+    assert len(report_of(events, [planning, charges[1], released, *charges[3:]]).counterfactuals) == 2
+
+
+def test_the_hold_of_a_scripted_call_is_nothing_to_reconcile():
+    events = a_run()
+    cut_off = replace(entries(events)[1], state=HoldState.AMBIGUOUS, charged=None)
+    assert "`budget reconcile`" in report_of(events, [cut_off]).flags[0]
+    (flag,) = report_of(events, [replace(cut_off, deployment="scripted/cheap")]).flags
+    assert flag.endswith("counts in this run to its end; nothing of it is paid")
 
 
 def test_a_pause_says_what_it_waits_for_until_the_run_goes_on():
