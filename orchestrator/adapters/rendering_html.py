@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.adapters.report_words import (
     COMPARED_CAVEAT,
     ended_words,
+    kept_words,
     made_words,
     next_steps,
     scripted_words,
@@ -158,6 +159,7 @@ def run_html(report: Report) -> str:
             tried_words=tried_words,
             ended_words=ended_words,
             why_words=why_words,
+            kept_words=kept_words,
             short_lists=short_lists,
             count={state.value: report.count(state) for state in State},
         )

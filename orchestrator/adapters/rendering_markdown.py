@@ -20,6 +20,7 @@ from orchestrator.adapters.report_words import (
     compared_words,
     duration_words,
     ended_words,
+    kept_words,
     made_words,
     next_steps,
     range_words,
@@ -308,6 +309,7 @@ def run_markdown(report: Report) -> str:
                 f"- {code(str(attempt.attempt), 100)} {ended_words(attempt)}"
                 + (f" on {text(attempt.model, 40)}" if attempt.model else "")
                 + f", {attempt.bill.rounded()}: {text(why_words(attempt), 400)}"
+                + (f"; kept as {code(kept, 200)}" if (kept := kept_words(attempt)) else "")
             ]
             for attempt, _ in rejected
         ],

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from orchestrator.adapters.report_words import (
     COMPARED_CAVEAT,
     compared_words,
+    kept_words,
     next_steps,
     scripted_words,
     shown_words,
@@ -189,9 +190,8 @@ def _rejected(attempts: Sequence[AttemptRow]) -> list[str]:
     """A line for each reason, with the attempts that ended for it one after the other."""
     reasons: dict[str, list[str]] = {}
     for attempt in attempts:
-        outcome = attempt.outcome
-        ref = outcome.kept_ref if outcome is not None else None
-        kept = f"; kept as {one_line(ref, 200)}" if ref else ""
+        work = kept_words(attempt)
+        kept = f"; kept as {one_line(work, 200)}" if work else ""
         by = f" by {one_line(attempt.model, 60)}" if attempt.model else ""
         why = f"{one_line(why_words(attempt), _REASON_CHARACTERS)}{kept}"
         reasons.setdefault(why, []).append(f"{attempt.attempt}{by}")

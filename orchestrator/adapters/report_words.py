@@ -110,6 +110,14 @@ def why_words(attempt: AttemptRow) -> str:
     return short_lists(outcome.reason or "; ".join(evidence))
 
 
+def kept_words(attempt: AttemptRow) -> str:
+    """What git knows the work by that did not land: its ref, or its commit alone; empty when nothing was kept."""
+    if attempt.kept_ref:
+        return attempt.kept_ref
+    outcome = attempt.outcome
+    return f"commit {outcome.commit[:12]}" if attempt.refused and outcome and outcome.commit else ""
+
+
 def next_steps(report: Report) -> list[tuple[str, str]]:
     """What the user can do now, each with the command that does it."""
     run = report.started.run

@@ -46,7 +46,7 @@ PLANNING = "planning"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRow:
-    """One attempt; `refused` is why its work did not land after it had passed."""
+    """One attempt; `refused` is why its work did not land after it had passed, `kept_ref` where it can be looked at."""
 
     attempt: AttemptId
     model: ModelAlias | None
@@ -55,6 +55,7 @@ class AttemptRow:
     started_at: str = ""
     ended_at: str = ""
     refused: str = ""
+    kept_ref: str | None = None
 
     @property
     def ran(self) -> bool:
@@ -166,6 +167,7 @@ class _Gathered:
     attempts: dict[AttemptId, AttemptRow] = field(default_factory=dict)
     landed: dict[SubtaskId, SubtaskLanded] = field(default_factory=dict)
     undone: set[SubtaskId] = field(default_factory=set)
+    delivered_again: set[AttemptId] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
@@ -228,6 +230,8 @@ def _gather(events: Iterable[Event]) -> _Gathered:
             case BaselineMeasured():
                 seen.baseline = event
             case AttemptStarted():
+                if event.attempt in seen.attempts:
+                    seen.delivered_again.add(event.attempt)
                 seen.attempts[event.attempt] = AttemptRow(
                     attempt=event.attempt,
                     model=event.model,
@@ -244,6 +248,7 @@ def _gather(events: Iterable[Event]) -> _Gathered:
                     bill=event.outcome.bill,
                     started_at=before.started_at if before else event.at,
                     ended_at=event.at,
+                    kept_ref=event.outcome.kept_ref,
                 )
             case SubtaskLanded():
                 seen.landed[event.attempt.subtask] = event
@@ -251,7 +256,8 @@ def _gather(events: Iterable[Event]) -> _Gathered:
             case LandingRefused():
                 passed = seen.attempts.get(event.attempt)
                 if passed is not None:
-                    seen.attempts[event.attempt] = replace(passed, refused=event.reason)
+                    kept = event.kept_ref or _kept_ref(passed, seen)
+                    seen.attempts[event.attempt] = replace(passed, refused=event.reason, kept_ref=kept)
             case SubtaskUndone():
                 for subtask in (event.subtask, *event.reopened):
                     seen.landed.pop(subtask, None)
@@ -271,6 +277,20 @@ def _gather(events: Iterable[Event]) -> _Gathered:
             case _:
                 pass
     return seen
+
+
+def ref_of(run: str, attempt: AttemptId) -> str:
+    """The ref under which the work of an attempt is kept."""
+    return f"refs/orchestrator/{run}/{attempt.subtask}/{attempt.number}"
+
+
+def _kept_ref(passed: AttemptRow, seen: _Gathered) -> str | None:
+    """Where work is kept that passed and did not land: its commit got the attempt's ref when it was made."""
+    outcome = passed.outcome
+    if seen.started is None or outcome is None or outcome.commit is None:
+        return None
+    # What the first delivery of an attempt left took that ref; which one beside it the second got is not known.
+    return None if passed.attempt in seen.delivered_again else ref_of(seen.started.run, passed.attempt)
 
 
 def _charged(entries: Iterable[Entry]) -> dict[str, Usd]:

@@ -13,10 +13,11 @@ from orchestrator.adapters.rendering_html import plan_html, run_html
 from orchestrator.adapters.rendering_markdown import plan_markdown, run_markdown
 from orchestrator.adapters.rendering_terminal import run_text
 from orchestrator.adapters.report_words import tried_words
+from orchestrator.adapters.workspaces import kept_prefix
 from orchestrator.core.domain import Plan, SubtaskId
 from orchestrator.core.events import AttemptFinished
 from orchestrator.core.money import Usd
-from tests.core.report_building import DOCUMENT, SUITE, a_report, a_run, report_of
+from tests.core.report_building import DOCUMENT, RUN, SUITE, a_report, a_run, not_landed, report_of
 from tests.core.report_plan import a_forecast, a_plan, subtask
 
 EXPECTED = Path(__file__).resolve().parents[1] / "expected"
@@ -72,6 +73,21 @@ def test_attempts_that_called_no_model_are_not_told_as_tries():
     tried = {row.subtask.id: tried_words(row) for row in a_report().subtasks}
     assert tried["speed-up-statement"] == ""
     assert tried["split-command-line"] == "smart x2"
+
+
+def test_every_form_names_what_is_kept_of_work_that_did_not_land():
+    kept = [
+        f"refs/orchestrator/{RUN}/improve-error-handling-of-the-statement/1",
+        f"refs/orchestrator/{RUN}/split-command-line/1",
+        f"refs/orchestrator/{RUN}/split-command-line/2",
+    ]
+    for said in (run_text(a_report()), run_markdown(a_report()), run_html(a_report())):
+        assert [ref for ref in kept if ref not in said] == []
+    events = not_landed()
+    twice = report_of([*events[:3], *events[2:]], [])
+    for forms in (run_text, run_markdown, run_html):
+        assert f"{kept_prefix(RUN)}fix-rounding/1" in forms(report_of(events, []))
+        assert "commit a91e04d7c35f" in forms(twice) and "refs/" not in forms(twice)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])

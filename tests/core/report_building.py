@@ -22,6 +22,7 @@ from orchestrator.core.events import (
     AttemptStarted,
     BaselineMeasured,
     Event,
+    LandingRefused,
     Noted,
     RunPaused,
     RunStarted,
@@ -244,6 +245,18 @@ def a_run(plan: Plan | None = None, *, budget: str = "0.30", scripted: str = "")
 
 def at(seconds: float) -> str:
     return f"2026-11-23T10:{int(seconds) // 60:02d}:{seconds % 60:09.6f}Z"
+
+
+def not_landed(commit: str | None = "a91e04d7c35f11") -> list[Event]:
+    """The beginning of a run in which the one attempt that was made passed, and then failed on the newer base."""
+    events = a_run()
+    attempt = AttemptId.parse("fix-rounding#1")
+    mine = [event for event in events if getattr(event, "attempt", None) == attempt]
+    made, ended = mine[0], mine[1]
+    assert isinstance(made, AttemptStarted) and isinstance(ended, AttemptFinished)
+    passed = replace(ended, outcome=replace(ended.outcome, commit=commit))
+    refused = LandingRefused(attempt=attempt, reason="it fails on the newer base", conflict=False)
+    return [*events[:2], made, passed, refused]
 
 
 def entries(events: list[Event]) -> list[Entry]:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from orchestrator.core.domain import OrchestratorError, RunState, State, SubtaskId, VerdictKind, WaitingFor
-from orchestrator.core.events import LandingRefused, RunEnded, RunResumed, SubtaskLanded, SubtaskUndone
+from orchestrator.core.events import AttemptStarted, RunEnded, RunResumed, SubtaskUndone
 from orchestrator.core.ledger import HoldState
 from orchestrator.core.money import ZERO, Usd, bill
 from orchestrator.core.report import build_report
-from tests.core.report_building import a_report, a_run, attempts, entries, report_of
+from tests.core.report_building import RUN, a_report, a_run, attempts, entries, not_landed, report_of
 from tests.core.report_plan import PRICES, a_plan, table
 
 
@@ -134,12 +134,18 @@ def test_a_run_that_should_be_going_and_is_not_has_stopped():
     assert replace(a_report(), stopped=True).standing == "paused"
 
 
-def test_work_that_passed_and_was_not_landed_says_why():
-    landed = next(event for event in a_run() if isinstance(event, SubtaskLanded))
-    events = [event for event in a_run() if event is not landed and event != landed]
-    refused = LandingRefused(attempt=landed.attempt, reason="it fails on the newer base", conflict=False)
-    report = report_of([*events[:-2], refused])
-    assert row(report, landed.attempt.subtask).attempts[0].refused == "it fails on the newer base"
+def test_work_that_passed_and_was_not_landed_says_why_and_where_it_is_kept():
+    report = report_of(not_landed(), [])
+    attempt = row(report, "fix-rounding").attempts[0]
+    assert attempt.refused == "it fails on the newer base"
+    assert attempt.kept_ref == f"refs/orchestrator/{RUN}/fix-rounding/1"
+
+
+def test_work_of_an_attempt_that_was_delivered_twice_may_be_kept_beside_its_ref():
+    events = not_landed()
+    again = next(event for event in events if isinstance(event, AttemptStarted) and event.model == "cheap")
+    attempt = row(report_of([*events[:2], again, *events[2:]], []), "fix-rounding").attempts[0]
+    assert (attempt.refused, attempt.kept_ref) == ("it fails on the newer base", None)
 
 
 def test_what_was_taken_back_is_not_landed_any_more():
