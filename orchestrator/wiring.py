@@ -165,6 +165,7 @@ def open_home(
 
 def report_of(home: Home, run: RunId) -> Report:
     """The report of a run, from its journal and the ledger. Raises OrchestratorError when there is none."""
+    from orchestrator.adapters.report_words import standing_words
     from orchestrator.core.dispatch import Dispatch
     from orchestrator.core.events import RunStarted
     from orchestrator.core.report import build_report
@@ -176,7 +177,8 @@ def report_of(home: Home, run: RunId) -> Report:
         dispatch = Dispatch.of(events[0], tier_models=table.tier_models)
         dispatch.replay(events[1:])
         standings = {
-            subtask: (state, dispatch.detail(subtask)) for subtask, state in dispatch.states().items()
+            subtask: (state, standing_words(dispatch, subtask))
+            for subtask, state in dispatch.states().items()
         }
     return build_report(events, home.store.entries(run=run), standings, table)
 

@@ -28,7 +28,7 @@ from orchestrator.core.domain import AttemptId, Deliverable, Ended, ExecutorName
 from orchestrator.core.drawing import BOX_HEIGHT, BOX_WIDTH, Drawing, draw
 from orchestrator.core.forecast import Dollars, Forecast
 from orchestrator.core.money import ZERO, Usd
-from orchestrator.core.report import Report, SubtaskRow
+from orchestrator.core.report import AttemptRow, Report, SubtaskRow
 from orchestrator.core.text import one_line, safe_text, short_lists
 
 if TYPE_CHECKING:
@@ -339,19 +339,15 @@ def _bars(rows: Sequence[tuple[str, Usd, str]]) -> list[Bar]:
 
 
 def _run_gantt(report: Report) -> list[Bar]:
-    """A bar for every attempt between its start and its end, on one time line."""
+    """A bar for every attempt on one time line, to its end, or to the last event while it is under way."""
+    now = _seconds(report.last_event_at)
     spans: list[tuple[AttemptId, str, float, float]] = []
     for row in report.subtasks:
         for attempt in row.attempts:
-            start, end = _seconds(attempt.started_at), _seconds(attempt.ended_at)
+            start = _seconds(attempt.started_at)
+            end = now if attempt.outcome is None else _seconds(attempt.ended_at)
             if start is not None and end is not None:
-                ended = attempt.outcome.ended if attempt.outcome else None
-                kind = "other"
-                if was_rejected(attempt):
-                    kind = "rejected"
-                elif ended is Ended.PASSED:
-                    kind = "passed"
-                spans.append((attempt.attempt, kind, start, end))
+                spans.append((attempt.attempt, _bar_kind(attempt), start, max(start, end)))
     if not spans:
         return []
     first = min(start for _, _, start, _ in spans)
@@ -359,13 +355,22 @@ def _run_gantt(report: Report) -> list[Bar]:
     return [
         Bar(
             label=str(attempt),
-            start=100 * (start - first) / whole,
+            # What has only just begun is seen too.
+            start=min(99.6, 100 * (start - first) / whole),
             size=max(0.4, 100 * (end - start) / whole),
-            said=f"{end - start:.1f} s",
+            said=f"{end - start:.1f} s" + (", under way" if kind == "running" else ""),
             kind=kind,
         )
         for attempt, kind, start, end in sorted(spans, key=lambda span: span[2])
     ][:DRAWN_SUBTASKS]
+
+
+def _bar_kind(attempt: AttemptRow) -> str:
+    if attempt.outcome is None:
+        return "running"
+    if was_rejected(attempt):
+        return "rejected"
+    return "passed" if attempt.outcome.ended is Ended.PASSED else "other"
 
 
 def _seconds(stamp: str) -> float | None:

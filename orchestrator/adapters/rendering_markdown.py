@@ -292,7 +292,12 @@ def run_markdown(report: Report) -> str:
     sheet.add_rows(
         ["### Not done", ""],
         [
-            [f"- {code(row.subtask.id, 80)} {row.state.value}: {text(short_lists(row.standing), 300)}"]
+            [
+                f"- {code(row.subtask.id, 80)} "
+                # "waiting: waits for" would say it twice.
+                + ("" if row.standing.startswith("waits ") else f"{row.state.value}: ")
+                + text(short_lists(row.standing), 300)
+            ]
             for row in waiting
         ],
         [""],

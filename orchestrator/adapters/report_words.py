@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.core.domain import Ended, Provenance, WaitingFor
+from orchestrator.core.domain import Ended, Provenance, SubtaskId, WaitingFor
 from orchestrator.core.money import Usd
 from orchestrator.core.report import AttemptRow, Report, SubtaskRow
 from orchestrator.core.text import short_lists
 
 if TYPE_CHECKING:
+    from orchestrator.core.dispatch import Dispatch
     from orchestrator.core.forecast import Dollars
 
 
@@ -116,6 +117,25 @@ def kept_words(attempt: AttemptRow) -> str:
         return attempt.kept_ref
     outcome = attempt.outcome
     return f"commit {outcome.commit[:12]}" if attempt.refused and outcome and outcome.commit else ""
+
+
+def standing_words(dispatch: Dispatch, subtask: SubtaskId) -> str:
+    """Why a subtask waits or ended without success, in a clause; empty when there is nothing to say."""
+    detail = dispatch.detail(subtask)
+    waiting = None if detail else dispatch.waiting(subtask)
+    if waiting is None:
+        return detail
+    match waiting.what:
+        case WaitingFor.DEPENDENCIES:
+            return f"waits for {waiting.detail}"
+        case WaitingFor.LANDING:
+            return "passed its checks, and is being landed"
+        case WaitingFor.USER if waiting.detail == dispatch.paused:
+            # The run says it once, for all of them.
+            return "waits until the run goes on"
+        case WaitingFor.USER | WaitingFor.BUDGET:
+            return waiting.detail
+    return f"waits for {waiting.what.value}" + (f": {waiting.detail}" if waiting.detail else "")
 
 
 def next_steps(report: Report) -> list[tuple[str, str]]:

@@ -130,6 +130,7 @@ class Report:
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     ended_at: str = ""
+    last_event_at: str = ""
     waiting_for: WaitingFor | None = None
     stopped: bool = False
 
@@ -163,6 +164,7 @@ class _Gathered:
     reason: str = ""
     waiting_for: WaitingFor | None = None
     ended_at: str = ""
+    last_event_at: str = ""
     baseline: BaselineMeasured | None = None
     attempts: dict[AttemptId, AttemptRow] = field(default_factory=dict)
     landed: dict[SubtaskId, SubtaskLanded] = field(default_factory=dict)
@@ -214,6 +216,7 @@ def build_report(
         flags=tuple(_flags(entries)),
         notes=tuple(seen.notes),
         ended_at=seen.ended_at,
+        last_event_at=seen.last_event_at,
         waiting_for=seen.waiting_for,
     )
 
@@ -221,6 +224,7 @@ def build_report(
 def _gather(events: Iterable[Event]) -> _Gathered:
     seen = _Gathered()
     for event in events:
+        seen.last_event_at = getattr(event, "at", "") or seen.last_event_at
         match event:
             case RunStarted():
                 seen.started, seen.plan, seen.budget = event, event.plan, event.budget

@@ -14,10 +14,10 @@ from orchestrator.adapters.rendering_markdown import plan_markdown, run_markdown
 from orchestrator.adapters.rendering_terminal import run_text
 from orchestrator.adapters.report_words import tried_words
 from orchestrator.adapters.workspaces import kept_prefix
-from orchestrator.core.domain import Plan, SubtaskId
-from orchestrator.core.events import AttemptFinished
+from orchestrator.core.domain import Plan, SubtaskId, WaitingFor
+from orchestrator.core.events import AttemptFinished, AttemptStarted, Noted, RunStarted, SubtaskLanded
 from orchestrator.core.money import Usd
-from tests.core.report_building import DOCUMENT, RUN, SUITE, a_report, a_run, not_landed, report_of
+from tests.core.report_building import DOCUMENT, PAUSED, RUN, SUITE, a_report, a_run, not_landed, report_of
 from tests.core.report_plan import a_forecast, a_plan, subtask
 
 EXPECTED = Path(__file__).resolve().parents[1] / "expected"
@@ -88,6 +88,46 @@ def test_every_form_names_what_is_kept_of_work_that_did_not_land():
     for forms in (run_text, run_markdown, run_html):
         assert f"{kept_prefix(RUN)}fix-rounding/1" in forms(report_of(events, []))
         assert "commit a91e04d7c35f" in forms(twice) and "refs/" not in forms(twice)
+
+
+def test_what_waits_says_for_what():
+    started = a_run()[0]
+    assert isinstance(started, RunStarted)
+    begun = [
+        started,
+        *(event for event in a_run()[2:6] if not isinstance(event, AttemptFinished | SubtaskLanded)),
+    ]
+    running = report_of(begun, [])
+    standing = {row.subtask.id: row.standing for row in running.subtasks}
+    assert standing["fix-rounding"] == standing["remove-unused-imports"] == ""
+    assert standing["improve-error-handling-of-the-statement"] == "waits for remove-unused-imports"
+    assert standing["add-refund-tests"] == "waits for a free slot"
+    alone = replace(
+        started,
+        plan=replace(started.plan, subtasks=(*started.plan.subtasks[:2], subtask("x", "X", "cheap/x"))),
+    )
+    assert report_of([alone, *begun[1:]], []).subtasks[2].standing == (
+        "waits for a file: the files it touches are unknown, so it runs alone"
+    )
+    paused = replace(PAUSED, waiting_for=WaitingFor.USER, reason="on request")
+    assert report_of([*begun, paused], []).subtasks[2].standing == "waits until the run goes on"
+    for said in (run_text(running), run_markdown(running), run_html(running)):
+        assert "waits for remove-unused-imports" in said
+    assert "waiting: waits" not in run_markdown(running)
+
+
+def test_the_time_line_draws_what_is_under_way_up_to_the_last_event():
+    events = a_run()[:3]
+    assert isinstance(events[-1], AttemptStarted)
+    later = Noted(code="x", text="still there", at="2026-11-23T10:00:42.000000Z")
+    page = run_html(report_of([*events, later], []))
+    (bar,) = re.findall(r'<i class="bar running" style="margin-left:([\d.]+)%;width:([\d.]+)%">', page)
+    assert (float(bar[0]), float(bar[1])) == (0.0, 100.0)
+    assert "42.0 s, under way" in page
+    assert '<i class="swatch running"></i>under way' in page
+    assert "under way" not in run_html(a_report())
+    # With nothing to tell how long, it is seen all the same.
+    assert "0.0 s, under way" in run_html(report_of(events, []))
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from orchestrator.adapters.report_words import standing_words
 from orchestrator.core.dispatch import Dispatch
 from orchestrator.core.domain import (
     AttemptId,
@@ -305,7 +306,7 @@ def report_of(events: list[Event], charges: list[Entry] | None = None) -> Report
     assert isinstance(started, RunStarted)
     dispatch = Dispatch.of(started, tier_models=started.tier_models or {})
     dispatch.replay(events[1:])
-    standings = {name: (state, dispatch.detail(name)) for name, state in dispatch.states().items()}
+    standings = {name: (state, standing_words(dispatch, name)) for name, state in dispatch.states().items()}
     return build_report(events, entries(events) if charges is None else charges, standings, table())
 
 
