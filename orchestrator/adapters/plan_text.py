@@ -10,10 +10,11 @@ from orchestrator.core.domain import ExecutorName, Plan, Question, Subtask
 from orchestrator.core.forecast import Dollars, Forecast, SubtaskForecast
 from orchestrator.core.planning_document import plan_to_json
 from orchestrator.core.planning_order import unchecked
-from orchestrator.core.text import one_line
+from orchestrator.core.text import one_line, wrapped
 
 SHOWN_SUBTASKS = 60
 WIDTH = 110
+NARROWEST = 40
 _LEAST_TITLE = 20
 
 
@@ -27,17 +28,30 @@ def priced_plan_text(
 ) -> str:
     """Return the plan as a table with its dollars, what it would cost otherwise, and everything worth knowing first.
 
-    `width` is what the table tries to keep to, in characters.
+    Lines are at most `width` characters long, except names that cannot be broken; the table tries to keep to it.
     """
-    parts = [
-        _heading(plan),
-        _subtasks(plan, forecast, width),
+    width = max(NARROWEST, width)
+    said = [
         _totals(plan, forecast),
         _questions(plan.questions),
         _vendors(plan, forecast, vendors or {}),
         _notes(plan, forecast, remarks),
     ]
+    parts = [
+        _fitted(_heading(plan), width),
+        _subtasks(plan, forecast, width),
+        *(_fitted(lines, width) for lines in said),
+    ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _fitted(lines: Iterable[str], width: int) -> list[str]:
+    """Break the lines that are too long; what belongs to a line stays indented below it."""
+    return [
+        part
+        for line in lines
+        for part in wrapped(line.lstrip(), width, first=" " * (len(line) - len(line.lstrip())))
+    ]
 
 
 def _heading(plan: Plan) -> list[str]:

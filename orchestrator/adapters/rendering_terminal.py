@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 
 from orchestrator.adapters.report_words import (
@@ -19,7 +18,7 @@ from orchestrator.adapters.report_words import (
 )
 from orchestrator.core.domain import Deliverable, State
 from orchestrator.core.report import AttemptRow, Report, SubtaskRow
-from orchestrator.core.text import one_line, safe_text, short_lists
+from orchestrator.core.text import one_line, safe_text, short_lists, wrapped
 
 WIDTH = 100
 NARROWEST = 40
@@ -65,32 +64,20 @@ def run_text(report: Report, *, width: int = WIDTH) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _wrapped(text: str, width: int, *, first: str = "", rest: str = "  ") -> list[str]:
-    """Break at spaces only: test names, paths and commands stay whole, to be copied."""
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=first,
-        subsequent_indent=first + rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
 def _header(report: Report, width: int) -> list[str]:
     started = report.started
-    lines = _wrapped(f"Run {started.run}: {one_line(started.plan.goal, 300)}", width)
+    lines = wrapped(f"Run {started.run}: {one_line(started.plan.goal, 300)}", width)
     counts = [f"{report.count(state)} {state.value}" for state in State if report.count(state)]
-    lines += _wrapped(f"{report.standing}; {', '.join(counts)}", width, first="  ")
+    lines += wrapped(f"{report.standing}; {', '.join(counts)}", width, first="  ")
     if report.reason:
-        lines += _wrapped(one_line(report.reason, _REASON_CHARACTERS), width, first="  ")
+        lines += wrapped(one_line(report.reason, _REASON_CHARACTERS), width, first="  ")
     if started.scripted:
-        lines += _wrapped(one_line(scripted_words(started.scripted), 200), width, first="  ")
+        lines += wrapped(one_line(scripted_words(started.scripted), 200), width, first="  ")
     sandbox = started.sandbox if started.sandbox not in ("", "none") else "none: checks ran UNSANDBOXED"
     facts = f"branch {started.branch}, sandbox {sandbox}, policy {started.policy.value}"
-    lines += _wrapped(one_line(facts, 300), width, first="  ")
+    lines += wrapped(one_line(facts, 300), width, first="  ")
     if report.baseline is not None:
-        lines += _wrapped(_baseline(report), width, first="  ")
+        lines += wrapped(_baseline(report), width, first="  ")
     return lines
 
 
@@ -127,7 +114,7 @@ def _subtasks(report: Report, width: int) -> list[str]:
         line
         for row in report.subtasks
         if row.standing
-        for line in _wrapped(
+        for line in wrapped(
             f"{row.subtask.id}: {one_line(short_lists(row.standing), _REASON_CHARACTERS)}", width
         )
     ]
@@ -144,7 +131,7 @@ def _stacked(row: Sequence[str], width: int) -> list[str]:
     """A subtask on lines of its own, where a table has no room; its id is never cut, it is there to be typed."""
     mark, name, *facts, seconds = row
     told = ", ".join(fact for fact in (*facts, f"{seconds} s") if fact)
-    return [f"{mark:9} {name}", *_wrapped(told, width, first=" " * 10)]
+    return [f"{mark:9} {name}", *wrapped(told, width, first=" " * 10)]
 
 
 def _money(report: Report, width: int) -> list[str]:
@@ -164,10 +151,10 @@ def _money(report: Report, width: int) -> list[str]:
     lines = table(rows, right=(2, 3, 4, 5)) if len(rows) > 1 else []
     if lines and max(map(len, lines)) > width:
         lines = [f"{kind} {name}: {cost}" for kind, name, cost, *_ in rows[1:]]
-    lines += ["", *_wrapped(spent_words(report), width)]
+    lines += ["", *wrapped(spent_words(report), width)]
     compared = compared_words(report)
     if compared:
-        lines += _wrapped(f"{compared} ({COMPARED_CAVEAT})", width)
+        lines += wrapped(f"{compared} ({COMPARED_CAVEAT})", width)
     return lines if lines[0] else lines[1:]
 
 
@@ -183,7 +170,7 @@ def _attention(report: Report, width: int) -> list[str]:
     said += [one_line(line, 2 * _REASON_CHARACTERS) for line in shown_words(report)]
     said += [f"flag: {one_line(flag, _REASON_CHARACTERS)}" for flag in report.flags]
     said += [f"note: {one_line(note, _REASON_CHARACTERS)}" for note in report.notes]
-    return [line for text in said for line in _wrapped(text, width)]
+    return [line for text in said for line in wrapped(text, width)]
 
 
 def _rejected(attempts: Sequence[AttemptRow]) -> list[str]:

@@ -128,6 +128,7 @@ def run(
 def carry_out(home: Home, plan: Plan, choices: Choices, *, as_json: bool = False) -> int:
     """Run a plan under the view that fits the terminal, print what it came to, and return the exit code."""
     from orchestrator.adapters.rendering_terminal import run_text
+    from orchestrator.cli.columns import columns
     from orchestrator.cli.progress import open_view
     from orchestrator.session import start
     from orchestrator.wiring import report_of
@@ -135,7 +136,7 @@ def carry_out(home: Home, plan: Plan, choices: Choices, *, as_json: bool = False
     with open_view(home, as_json=as_json) as view:
         run, ending = start(home, plan, choices, view, hang_up=view.detach)
     if not as_json:
-        typer.echo(run_text(report_of(home, run)))
+        typer.echo(run_text(report_of(home, run), width=columns()))
     return ending.exit_code
 
 

@@ -50,8 +50,9 @@ def show(
         typer.echo(json.dumps(encode(report), indent=2))
     elif not as_json and (follow or (html is None and md is None)):
         from orchestrator.adapters.rendering_terminal import run_text
+        from orchestrator.cli.columns import columns
 
-        typer.echo(run_text(report, width=_columns()))
+        typer.echo(run_text(report, width=columns()))
     _write(report, html=html, md=md, force=force)
 
 
@@ -130,10 +131,3 @@ def _write(report: Report, *, html: Path | None, md: Path | None, force: bool) -
 
         write_text(md, run_markdown(report), overwrite=force)
         typer.echo(f"written: {md}", err=True)
-
-
-def _columns() -> int:
-    """The width of the terminal; where there is none, what reads well in a log."""
-    import shutil
-
-    return shutil.get_terminal_size((100, 24)).columns

@@ -59,6 +59,7 @@ def resume(
     from orchestrator import session
     from orchestrator.adapters.rendering_terminal import run_text
     from orchestrator.cli.amounts import dollars
+    from orchestrator.cli.columns import columns
     from orchestrator.cli.progress import open_view
     from orchestrator.core.events import SelectionChanged
     from orchestrator.core.graph import no_collections
@@ -96,7 +97,7 @@ def resume(
             meet=progress.look_at,
         )
     if not as_json:
-        typer.echo(run_text(report_of(home, chosen.run)))
+        typer.echo(run_text(report_of(home, chosen.run), width=columns()))
     raise typer.Exit(ending.exit_code)
 
 

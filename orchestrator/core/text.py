@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable
 from itertools import islice
@@ -130,3 +131,15 @@ def asks_for_text(request: str) -> bool:
     words = [word.strip(".,:;!?\"'`").casefold() for word in request.split()]
     first = next((word for word in words if word not in ("please", "now", "then", "and", "")), "")
     return first in _ASKING or request.rstrip().endswith("?")
+
+
+def wrapped(text: str, width: int, *, first: str = "", rest: str = "  ") -> list[str]:
+    """Break a line at spaces only: test names, paths and commands stay whole, to be copied."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=first + rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

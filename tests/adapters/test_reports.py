@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.markdown_sheet import DRAWN_SUBTASKS, MAX_CHARACTERS, Sheet
+from orchestrator.adapters.plan_text import priced_plan_text
 from orchestrator.adapters.rendering_html import plan_html, run_html
 from orchestrator.adapters.rendering_markdown import plan_markdown, run_markdown
 from orchestrator.adapters.rendering_terminal import run_text
@@ -137,6 +138,19 @@ def test_no_line_is_wider_than_the_terminal_where_it_can_be_broken(width: int):
         longest = max(map(len, line.split()), default=0)
         assert len(line) <= max(width, longest + 12), line
     assert DOCUMENT.rstrip() in rest
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 110])
+def test_of_a_plan_only_the_table_may_be_wider_than_the_terminal(width: int):
+    vendors = {"cheap": "google", "smart": "anthropic or openai"}
+    said = priced_plan_text(a_plan(), a_forecast(), vendors=vendors, remarks=("a word " * 30,), width=width)
+    heading, _, rest = said.split("\n\n", 2)
+    for line in [*heading.splitlines(), *rest.splitlines()]:
+        longest = max(map(len, line.split()), default=0)
+        assert len(line) <= max(width, longest + 12), line
+    whole = " ".join(rest.split())
+    for start in ("note: a word a word", "odds: entry:", "goes to google (cheap): ", "total: likely"):
+        assert start in whole
 
 
 def test_a_list_of_failing_tests_is_cut_to_the_first_in_every_form():
