@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.adapters.report_words import made_words
-from orchestrator.core.domain import ExecutorName, Plan, Question, Subtask
+from orchestrator.core.domain import ExecutorName, ModelAlias, Plan, Question, Subtask
 from orchestrator.core.forecast import Dollars, Forecast, SubtaskForecast
 from orchestrator.core.planning_document import plan_to_json
 from orchestrator.core.planning_order import unchecked
@@ -16,6 +16,8 @@ SHOWN_SUBTASKS = 60
 WIDTH = 110
 NARROWEST = 40
 _LEAST_TITLE = 20
+_MOST_FILES = 12
+_UNKNOWN = "files not known yet"
 
 
 def priced_plan_text(
@@ -154,21 +156,36 @@ def _questions(questions: Sequence[Question]) -> list[str]:
 
 
 def _vendors(plan: Plan, forecast: Forecast, vendors: Mapping[str, str]) -> list[str]:
-    """Which files each vendor will be shown, by the model a subtask starts on.
+    """Which files each vendor will be shown: by the model a subtask starts on, and by those it may escalate to.
 
     Those a subtask touches or cites; what its context adds to them is known only when it starts.
     """
-    shown: dict[str, dict[str, None]] = {}
+    shown: dict[ModelAlias, dict[str, None]] = {}
+    escalated: dict[ModelAlias, dict[str, None]] = {}
     for subtask, row in zip(plan.subtasks, forecast.subtasks, strict=True):
+        touched = subtask.touches or (_UNKNOWN,)
+        files = dict.fromkeys([*touched, *(item.path for item in subtask.evidence)])
         if row.model is not None:
-            vendor = f"{vendors.get(row.model, '?')} ({row.model})"
-            touched = subtask.touches or ("files not known yet",)
-            cited = [item.path for item in subtask.evidence]
-            shown.setdefault(vendor, {}).update(dict.fromkeys([*touched, *cited]))
-    return [
-        f"goes to {one_line(vendor, 60)}: {one_line(', '.join(files), 200)}; their tests, and what uses them"
-        for vendor, files in shown.items()
-    ]
+            shown.setdefault(row.model, {}).update(files)
+        for model in row.escalates_to:
+            escalated.setdefault(model, {}).update(files)
+    lines = []
+    for model in dict.fromkeys([*shown, *escalated]):
+        vendor = one_line(f"{vendors.get(model, '?')} ({model})", 60)
+        at_once = shown.get(model, {})
+        later = [file for file in escalated.get(model, {}) if file not in at_once]
+        if at_once:
+            lines.append(f"goes to {vendor}: {_files(list(at_once))}; their tests, and what uses them")
+        if later:
+            lines.append(f"goes to {vendor} only when a subtask is escalated: {_files(later)}")
+    return lines
+
+
+def _files(names: Sequence[str]) -> str:
+    names = sorted(names, key=lambda name: name == _UNKNOWN)
+    rest = len(names) - _MOST_FILES
+    more = f" and {rest} more, see `--json`" if rest > 0 else ""
+    return ", ".join(one_line(name, 160) for name in names[:_MOST_FILES]) + more
 
 
 def _notes(plan: Plan, forecast: Forecast, remarks: Iterable[str]) -> list[str]:

@@ -53,6 +53,7 @@ class Dollars:
 class SubtaskForecast:
     """One subtask. `model` is the rung it starts on, None for a tool; `dollars` None where a price is unknown.
 
+    `escalates_to` are the rungs above it, which see its files only when it fails on those below.
     `attempts` is the expected number, `escalates` the chance that it goes up a rung, `succeeds` that it lands.
     """
 
@@ -65,6 +66,7 @@ class SubtaskForecast:
     attempts: float
     escalates: float
     succeeds: float
+    escalates_to: tuple[ModelAlias, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +305,9 @@ class _Forecaster:
             attempts=sum(chain.reached),
             escalates=chain.escalates,
             succeeds=chain.succeeds,
+            escalates_to=tuple(
+                [model for model in dict.fromkeys(chain.models) if model and model != chain.models[0]]
+            ),
         )
 
 

@@ -15,11 +15,12 @@ from orchestrator.adapters.rendering_markdown import plan_markdown, run_markdown
 from orchestrator.adapters.rendering_terminal import run_text
 from orchestrator.adapters.report_words import tried_words
 from orchestrator.adapters.workspaces import kept_prefix
-from orchestrator.core.domain import Plan, SubtaskId, WaitingFor
+from orchestrator.core.domain import Plan, Policy, SubtaskId, WaitingFor
 from orchestrator.core.events import AttemptFinished, AttemptStarted, Noted, RunStarted, SubtaskLanded
+from orchestrator.core.forecast import forecast
 from orchestrator.core.money import Usd
 from tests.core.report_building import DOCUMENT, PAUSED, RUN, SUITE, a_report, a_run, not_landed, report_of
-from tests.core.report_plan import a_forecast, a_plan, subtask
+from tests.core.report_plan import a_forecast, a_plan, subtask, table
 
 EXPECTED = Path(__file__).resolve().parents[1] / "expected"
 
@@ -151,6 +152,25 @@ def test_of_a_plan_only_the_table_may_be_wider_than_the_terminal(width: int):
     whole = " ".join(rest.split())
     for start in ("note: a word a word", "odds: entry:", "goes to google (cheap): ", "total: likely"):
         assert start in whole
+
+
+def test_a_plan_says_which_files_go_to_which_vendor_at_once_and_which_when_a_subtask_is_escalated():
+    vendors = {"cheap": "google", "smart": "anthropic or openai"}
+    plan = replace(
+        a_plan(), subtasks=tuple(replace(a_plan().subtasks[place], depends_on=()) for place in (0, 1, 2, 6))
+    )
+    said = priced_plan_text(plan, a_forecast(plan), vendors=vendors, width=400)
+    assert [line for line in said.splitlines() if line.startswith("goes to")] == [
+        "goes to google (cheap): billing/amounts.py, tests/test_rounding.py, tests/test_refunds.py, "
+        "billing/refunds.py; their tests, and what uses them",
+        "goes to anthropic or openai (smart): billing/cli.py; their tests, and what uses them",
+        "goes to anthropic or openai (smart) only when a subtask is escalated: billing/amounts.py, "
+        "tests/test_rounding.py, tests/test_refunds.py, billing/refunds.py",
+    ]
+    never = forecast(plan, table(), policy=Policy.TAGS)
+    assert "is escalated" not in priced_plan_text(plan, never, vendors=vendors, width=400)
+    many = large(20, touches=tuple(f"part_{number}.py" for number in range(20)))
+    assert "part_11.py and 8 more, see `--json`" in priced_plan_text(many, a_forecast(many), width=400)
 
 
 def test_a_list_of_failing_tests_is_cut_to_the_first_in_every_form():
