@@ -337,8 +337,9 @@ def _status(home: Home) -> Status:
 def _calibration_rows(home: Home, records: Records | None, run: str | None) -> list[tuple[str, ...]]:
     from orchestrator.core.calibration import calibrate, calibration_rows, observations
     from orchestrator.core.money import Usage, bill
+    from orchestrator.core.routing import as_if_keyed
 
-    pools = home.settings.table.catalogue.pools
+    pools = as_if_keyed(home.settings.table).catalogue.pools
 
     def dollars(model: ModelAlias, input_tokens: int, output_tokens: int) -> Usd | None:
         pool = pools.get(model)
@@ -360,10 +361,11 @@ def _print_rows(rows: list[tuple[str, ...]], *, csv: bool, as_json: bool) -> Non
 
     heading, *cells = rows
     if as_json:
-        # Headings repeat, so a row stays a row.
         typer.echo(json.dumps({"columns": heading, "rows": cells}, indent=2))
         return
-    for line in csv_lines(heading, cells) if csv else table_lines(rows):
+    # Beside what was predicted one word is enough.
+    short = [name.rpartition(" ")[2] if name.endswith(" actual") else name for name in heading]
+    for line in csv_lines(heading, cells) if csv else table_lines([short, *cells]):
         typer.echo(line)
     if not cells and not (csv or as_json):
         typer.echo("no judged attempts of real models yet")

@@ -245,13 +245,13 @@ def calibration_rows(calibration: Calibration, dollars: Dollars) -> list[tuple[s
             "rule",
             "attempts",
             "pass predicted",
-            "actual",
+            "pass actual",
             "output predicted",
-            "actual",
+            "output actual",
             "seconds predicted",
-            "actual",
+            "seconds actual",
             "dollars predicted",
-            "actual",
+            "dollars actual",
             "counts",
         )
     ]

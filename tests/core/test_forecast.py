@@ -256,7 +256,8 @@ def test_the_calibration_table_sets_predicted_beside_actual():
     assert dict(zip(heading[:3], row[:3], strict=True)) == {
         "model": "cheap", "rule": "cheap/bug-fixes", "attempts": "40",
     }  # fmt: skip
-    assert heading[3:5] == ("pass predicted", "actual")
+    assert heading[3:5] == ("pass predicted", "pass actual")
+    assert len(set(heading)) == len(heading)
     assert row[3:] == ("70%", "75%", "400", "800", "10", "20", "$0.0020", "$0.01", "yes")
     assert Calibration().in_use == 0
 

@@ -199,6 +199,11 @@ def test_what_attempts_came_to_is_set_beside_the_forecast_and_feeds_it(repositor
     seconds = row[table["columns"].index("seconds predicted") :][:2]
     assert int(seconds[1]) == 2 * int(seconds[0]) > 80
     assert row[:3] == ["cheap", "cheap/bug-fixes", str(ENOUGH)]
+    assert len(set(table["columns"])) == len(table["columns"])
+    # No key is set here; prices are.
+    assert row[table["columns"].index("dollars predicted")].startswith("$")
+    assert "pass predicted,pass actual,output" in said("budget", "history", "--calibration", "--csv")[1]
+    assert "pass predicted  actual  output" in said("budget", "history", "--calibration")[1]
     # The dry run of a saved plan stays what it was.
     priors = json.loads(said("plan", "plan.json", "--json")[1])["forecast"]["priors"]
     assert not [line for line in priors if "your own runs" in line]
