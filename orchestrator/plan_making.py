@@ -273,7 +273,7 @@ def _priced(
     return Drawn(
         plan=plan,
         making=planned,
-        forecast=priced(home, plan, access.table, past),
+        forecast=priced(home, plan, access.table, past, wish.manner),
         past=past,
         scripted=access.scripted,
         notes=notes,

@@ -22,7 +22,7 @@ from orchestrator.wiring import Home, default_parallel
 
 if TYPE_CHECKING:
     from orchestrator.core.catalogue import RoutingTable
-    from orchestrator.core.domain import RunId
+    from orchestrator.core.domain import ModelAlias, Policy, RunId
     from orchestrator.core.facts import Survey
     from orchestrator.core.money import Usd
     from orchestrator.planner_brief import Planned
@@ -38,6 +38,15 @@ class UnknownQuestion(OrchestratorError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How the plan is to be carried out. None leaves it to the settings."""
+
+    parallel: int | None = None
+    policy: Policy | None = None
+    model: ModelAlias | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What the user asked for. `answers` are (question id, answer); `budget` caps the run the plan is for."""
 
@@ -49,6 +58,7 @@ class Wish:
     fresh: bool = False
     run: RunId | None = None
     limit: int | None = None
+    manner: Manner = field(default_factory=Manner)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +83,7 @@ class Drawn:
     past: Past = field(default_factory=Past)
 
 
-def reopened(home: Home, path: Path, *, past: Past | None = None) -> Drawn:
+def reopened(home: Home, path: Path, *, past: Past | None = None, manner: Manner | None = None) -> Drawn:
     """Read a saved plan and price it. Needs no network and no ledger; the same files give the same result.
 
     `past` prices it by the user's own runs too, which a dry run leaves out to stay the same.
@@ -83,7 +93,7 @@ def reopened(home: Home, path: Path, *, past: Past | None = None) -> Drawn:
     reasons = stale(plan, commit=commit, standard=home.standard.digest, prices=home.settings.prices_digest)
     return Drawn(
         plan=plan,
-        forecast=priced(home, plan, home.settings.table, past or Past()),
+        forecast=priced(home, plan, home.settings.table, past or Past(), manner),
         stale=reasons,
         past=past or Past(),
     )
@@ -91,7 +101,8 @@ def reopened(home: Home, path: Path, *, past: Past | None = None) -> Drawn:
 
 def repriced(home: Home, drawn: Drawn, plan: Plan) -> Drawn:
     """The plan as the user changed it, with its forecast; what it was made from stays as it was."""
-    changed = priced(home, plan, home.settings.table, drawn.past)
+    manner = drawn.wish.manner if drawn.wish else None
+    changed = priced(home, plan, home.settings.table, drawn.past, manner)
     return replace(drawn, plan=plan, forecast=changed)
 
 
@@ -146,16 +157,17 @@ def answered(plan: Plan, answers: Iterable[tuple[str, str]]) -> tuple[Plan, bool
     return replace(plan, questions=questions), changed
 
 
-def priced(home: Home, plan: Plan, table: RoutingTable, past: Past) -> Forecast:
-    """Return the forecast of `plan` under the user's settings, at the prices of `table`."""
-    settings = home.settings
+def priced(home: Home, plan: Plan, table: RoutingTable, past: Past, manner: Manner | None = None) -> Forecast:
+    """Return the forecast of `plan` under the user's settings and choices, at the prices of `table`."""
+    settings, manner = home.settings, manner or Manner()
     return forecast(
         plan,
         as_if_keyed(table),
         suite=past.suite,
-        parallel=settings.parallel or default_parallel(),
+        parallel=manner.parallel or settings.parallel or default_parallel(),
         attempts_per_rung=settings.attempts_per_rung,
-        policy=settings.policy,
+        policy=manner.policy or settings.policy,
+        override=manner.model,
         calibration=past.calibration,
     )
 

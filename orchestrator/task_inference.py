@@ -51,7 +51,7 @@ def inferred(
     return replace(
         drawn,
         plan=plan,
-        forecast=priced(home, plan, home.settings.table, drawn.past),
+        forecast=priced(home, plan, home.settings.table, drawn.past, wish.manner),
         notes=(*drawn.notes, *notes),
         making=Planned(plan=plan, bill=enriched.bill, calls=enriched.calls) if enriched is not None else None,
     )

@@ -15,7 +15,7 @@ from orchestrator.adapters.formats.task_master import complexity_of
 from orchestrator.adapters.state import digest
 from orchestrator.core.domain import IMPORTED, Plan, Provenance
 from orchestrator.core.planning import compile_plan
-from orchestrator.plans import Drawn, Past, Wish, past_of, priced
+from orchestrator.plans import Drawn, Manner, Past, Wish, past_of, priced
 
 if TYPE_CHECKING:
     from orchestrator.adapters.formats.task_list import TaskList
@@ -84,6 +84,7 @@ def draw_tasks(
     learn: bool = False,
     offline: bool = False,
     fresh: bool = False,
+    manner: Manner | None = None,
 ) -> Drawn:
     """Return the priced plan of a task file's open tasks. `learn` prices it by the user's own runs too.
 
@@ -92,10 +93,19 @@ def draw_tasks(
     tasks = read_task_file(path, format=format, tag=tag)
     plan = plan_of(home, tasks, path, limit=limit)
     past = past_of(home) if learn else Past()
+    wish = Wish(
+        goal=plan.goal,
+        budget=budget,
+        run=run,
+        limit=limit,
+        offline=offline,
+        fresh=fresh,
+        manner=manner or Manner(),
+    )
     return Drawn(
         plan=plan,
-        forecast=priced(home, plan, home.settings.table, past),
-        wish=Wish(goal=plan.goal, budget=budget, run=run, limit=limit, offline=offline, fresh=fresh),
+        forecast=priced(home, plan, home.settings.table, past, wish.manner),
+        wish=wish,
         past=past,
     )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from orchestrator.core.domain import RunId
     from orchestrator.core.money import Usd
-    from orchestrator.plans import Drawn
+    from orchestrator.plans import Drawn, Manner
     from orchestrator.wiring import Home
 
 __all__ = ["approve", "plan", "plan_for"]
@@ -140,17 +140,28 @@ def plan_for(
     tag: str | None = None,
     next_tasks: int | None = None,
     before_paying: Callable[[], None] | None = None,
+    manner: Manner | None = None,
 ) -> Drawn:
     """Return the priced plan for a goal, or the saved one for a file. Planning with a model counts against `run`.
 
-    `limit` bounds what is planned, `next_tasks` what is taken of a task list alone.
+    `limit` bounds what is planned, `next_tasks` what is taken of a task list alone; `manner` is how it is to be run.
     `before_paying` is called when a model is about to be asked, and refuses by raising.
 
     Raises InvalidGoal, InvalidPlan and its kinds, NeedsModel, PlanningTooDear, and what a model raises.
     """
     from orchestrator.adapters.plan_files import goal_from_stdin
-    from orchestrator.plans import Wish, answered, goal_or_plan, is_saved_plan, past_of, reopened, repriced
+    from orchestrator.plans import (
+        Manner,
+        Wish,
+        answered,
+        goal_or_plan,
+        is_saved_plan,
+        past_of,
+        reopened,
+        repriced,
+    )
 
+    manner = manner or Manner()
     if home.settings.ignored:
         say(home.settings.ignored)
     tasks = None
@@ -175,6 +186,7 @@ def plan_for(
             learn=run is not None,
             offline=offline,
             fresh=fresh,
+            manner=manner,
         )
         return inferred(home, drawn, say, before_paying=before_paying)
     if tag is not None:
@@ -189,6 +201,7 @@ def plan_for(
         fresh=fresh,
         run=run,
         limit=limit,
+        manner=manner,
     )
     if saved is None:
         if revise is not None:
@@ -201,8 +214,10 @@ def plan_for(
             before_paying()
         return draw(home, wish, say)
     # A dry run gives the same bytes whatever ran meanwhile; before a run the best forecast counts.
-    drawn = reopened(home, saved, past=None if run is None else past_of(home))
+    drawn = reopened(home, saved, past=None if run is None else past_of(home), manner=manner)
+    # The wish names the budget; asking again is possible from a saved plan too.
     wish = replace(wish, goal=drawn.plan.goal)
+    drawn = replace(drawn, wish=wish)
     changed = False
     if wish.answers:
         plan, changed = answered(drawn.plan, wish.answers)
@@ -211,8 +226,7 @@ def plan_for(
         from orchestrator.plan_making import redraw
 
         return redraw(home, drawn.plan, say, wish=wish, remark=revise or "")
-    # The wish names the budget; asking again is possible from a saved plan too.
-    return replace(drawn, wish=wish)
+    return drawn
 
 
 def _pairs(answers: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -71,6 +71,7 @@ def run(
     from orchestrator.cli.approval import approve, on_terminal
     from orchestrator.cli.plan import plan_for
     from orchestrator.core.domain import RunId
+    from orchestrator.plans import Manner
     from orchestrator.session import Choices, new_run_id
     from orchestrator.wiring import open_home
 
@@ -95,6 +96,7 @@ def run(
         tag=tag,
         next_tasks=limit if only is None else None,
         before_paying=lambda: _look_first(home, given),
+        manner=Manner(parallel=parallel, policy=chosen_policy, model=override),
     )
     approved = approve(home, drawn, ask=not yes and not as_json and on_terminal())
     if approved is None:

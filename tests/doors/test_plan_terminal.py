@@ -106,6 +106,24 @@ def test_quitting_and_ending_the_input_run_nothing_and_spend_nothing(repository:
     assert not database(state_directory()).exists()
 
 
+def test_the_plan_before_a_run_is_priced_for_the_way_it_will_be_run(orchestrator: Spawn):
+    child = orchestrator("run", "plan.json", "--parallel", "3", "--model", "smart")
+    child.expect_exact("with 3 at once")
+    child.expect_exact("goes to anthropic (smart): ")
+    child.expect(r"answer \[sqlite\]: ")
+    child.sendline("")
+    child.expect(CHOICE)
+    child.sendline("d")
+    child.expect_exact("drop which")
+    child.sendline("1")
+    child.expect_exact("[d]rop too")
+    child.sendline("k")
+    child.expect_exact("with 3 at once")
+    child.expect(CHOICE)
+    child.sendline("q")
+    assert ended(child) == 0
+
+
 def test_interrupting_the_choice_ends_with_130(orchestrator: Spawn):
     child = orchestrator("run", "plan.json")
     child.expect(r"answer \[sqlite\]: ")
