@@ -133,6 +133,9 @@ def standing_words(dispatch: Dispatch, subtask: SubtaskId) -> str:
         case WaitingFor.USER if waiting.detail == dispatch.paused:
             # The run says it once, for all of them.
             return "waits until the run goes on"
+        case WaitingFor.SLOT if not waiting.detail and dispatch.board.ready.free_slots > 0:
+            # Nothing is in its way: the run was cut off, or has this moment to say that it started.
+            return "ready to start"
         case WaitingFor.USER | WaitingFor.BUDGET:
             return waiting.detail
     return f"waits for {waiting.what.value}" + (f": {waiting.detail}" if waiting.detail else "")

@@ -234,8 +234,6 @@ def _gather(events: Iterable[Event]) -> _Gathered:
             case BaselineMeasured():
                 seen.baseline = event
             case AttemptStarted():
-                if event.attempt in seen.attempts:
-                    seen.delivered_again.add(event.attempt)
                 seen.attempts[event.attempt] = AttemptRow(
                     attempt=event.attempt,
                     model=event.model,
@@ -278,6 +276,12 @@ def _gather(events: Iterable[Event]) -> _Gathered:
                 seen.reason, seen.ended_at = event.reason, event.at
             case Noted():
                 seen.notes.append(event.text)
+                if event.code == "redelivered":
+                    seen.delivered_again |= {
+                        row.attempt
+                        for row in seen.attempts.values()
+                        if row.attempt.subtask == event.subtask and row.outcome is None
+                    }
             case _:
                 pass
     return seen
@@ -387,7 +391,9 @@ def _model_shares(rows: Iterable[SubtaskRow], entries: Iterable[Entry]) -> tuple
 def _all_tokens_known(entries: Iterable[Entry]) -> bool:
     """Whether everything that the subtasks are charged for came with its tokens: a hold is no price of any."""
     return all(
-        entry.input_tokens is not None for entry in entries if entry.attempt is not None and entry.counted
+        entry.state is HoldState.SETTLED and entry.input_tokens is not None
+        for entry in entries
+        if entry.attempt is not None and entry.counted
     )
 
 

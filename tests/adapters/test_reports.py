@@ -85,10 +85,9 @@ def test_every_form_names_what_is_kept_of_work_that_did_not_land():
     ]
     for said in (run_text(a_report()), run_markdown(a_report()), run_html(a_report())):
         assert [ref for ref in kept if ref not in said] == []
-    events = not_landed()
-    twice = report_of([*events[:3], *events[2:]], [])
+    once, twice = (report_of(not_landed(delivered_again=again), []) for again in (False, True))
     for forms in (run_text, run_markdown, run_html):
-        assert f"{kept_prefix(RUN)}fix-rounding/1" in forms(report_of(events, []))
+        assert f"{kept_prefix(RUN)}fix-rounding/1" in forms(once)
         assert "commit a91e04d7c35f" in forms(twice) and "refs/" not in forms(twice)
 
 
@@ -104,6 +103,7 @@ def test_what_waits_says_for_what():
     assert standing["fix-rounding"] == standing["remove-unused-imports"] == ""
     assert standing["improve-error-handling-of-the-statement"] == "waits for remove-unused-imports"
     assert standing["add-refund-tests"] == "waits for a free slot"
+    assert report_of(begun[:2], []).subtasks[0].standing == "ready to start"
     alone = replace(
         started,
         plan=replace(started.plan, subtasks=(*started.plan.subtasks[:2], subtask("x", "X", "cheap/x"))),

@@ -248,16 +248,17 @@ def at(seconds: float) -> str:
     return f"2026-11-23T10:{int(seconds) // 60:02d}:{seconds % 60:09.6f}Z"
 
 
-def not_landed(commit: str | None = "a91e04d7c35f11") -> list[Event]:
+def not_landed(*, delivered_again: bool = False) -> list[Event]:
     """The beginning of a run in which the one attempt that was made passed, and then failed on the newer base."""
     events = a_run()
     attempt = AttemptId.parse("fix-rounding#1")
     mine = [event for event in events if getattr(event, "attempt", None) == attempt]
     made, ended = mine[0], mine[1]
     assert isinstance(made, AttemptStarted) and isinstance(ended, AttemptFinished)
-    passed = replace(ended, outcome=replace(ended.outcome, commit=commit))
+    passed = replace(ended, outcome=replace(ended.outcome, commit="a91e04d7c35f11"))
     refused = LandingRefused(attempt=attempt, reason="it fails on the newer base", conflict=False)
-    return [*events[:2], made, passed, refused]
+    again = Noted(code="redelivered", text=f"{attempt} was cut off", subtask=attempt.subtask)
+    return [*events[:2], made, *([again] if delivered_again else []), passed, refused]
 
 
 def entries(events: list[Event]) -> list[Entry]:

@@ -25,6 +25,7 @@ def test_show_tells_of_the_newest_run_and_what_can_be_done(opened: Home, capsys:
     journal(opened, NEW, started("parse#1"), finished("parse#1"), landed("parse#1"), PAUSED)
     assert orchestrator("show") == 0
     out = capsys.readouterr().out
+    assert ": waits until the run goes on\n" in out
     assert out.startswith(f"Run {NEW}: a goal\n  paused; 2 waiting, 1 succeeded\n")
     assert f"orchestrator resume {NEW} --budget USD" in out
     assert f"orchestrator accept {NEW}" in out
@@ -79,6 +80,7 @@ def test_a_run_whose_process_has_gone_is_stopped_and_a_live_one_is_not(
     orchestrator("show")
     out = capsys.readouterr().out
     assert "\n  stopped; " in out
+    assert "waits for parse\n" in out
     assert f"go on: orchestrator resume {NEW}\n" in out
     with RunLock.acquire(opened.git, opened.state, run=NEW, clock=opened.clock):
         orchestrator("show")
