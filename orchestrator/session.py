@@ -62,12 +62,7 @@ from orchestrator.wiring import Home, ModelAccess, SystemClock, default_parallel
 # Of the half second that a start may be delayed by, with room for the schedule that is being tried at the end.
 LOOK_AHEAD_SECONDS = 0.3
 
-HangUp = Callable[[], None]
 Meet = Callable[[Dispatch], None]
-
-
-def _stay() -> None:
-    """Nobody watches."""
 
 
 def _pass_by(dispatch: Dispatch) -> None:
@@ -140,12 +135,10 @@ def new_run_id(clock: SystemClock) -> RunId:
     return RunId(f"{stamp[:10].replace('-', '')}-{stamp[11:19].replace(':', '')}-{secrets.token_hex(2)}")
 
 
-def start(
-    home: Home, plan: Plan, choices: Choices, watch: Watch, *, hang_up: HangUp = _stay
-) -> tuple[RunId, Ending]:
+def start(home: Home, plan: Plan, choices: Choices, watch: Watch) -> tuple[RunId, Ending]:
     """Run `plan` from the repository's HEAD until nothing more can be done. Raises before anything is spent.
 
-    `watch` sees every event; `hang_up` is called when the terminal is gone, and the run goes on.
+    `watch` sees every event.
     """
     run = choices.run or new_run_id(home.clock)
     settings = home.settings
@@ -185,7 +178,7 @@ def start(
         opening += [Noted(code="rung-skipped", text=line, at=home.clock.now()) for line in passed_by]
         if choices.only is not None:
             opening.append(SelectionChanged(only=choices.only, at=home.clock.now()))
-        return run, asyncio.run(_drive(home, access, started, (), opening, watch, hang_up))
+        return run, asyncio.run(_drive(home, access, started, (), opening, watch))
 
 
 def _look_ahead(plan: Plan, limits: Limits, clock: SystemClock) -> Lineup:
@@ -206,7 +199,6 @@ def resume(
     budget: Usd | None,
     reason: str,
     watch: Watch,
-    hang_up: HangUp = _stay,
     journalled: Sequence[Event] = (),
     meet: Meet = _pass_by,
 ) -> Ending:
@@ -229,7 +221,7 @@ def resume(
             )
         if access.scripted and not started.scripted:
             raise OtherModels(f"run {run} began with real models: leave --scripted out")
-        return asyncio.run(_drive(home, access, started, events, opening, watch, hang_up, meet))
+        return asyncio.run(_drive(home, access, started, events, opening, watch, meet))
 
 
 async def _drive(
@@ -239,12 +231,9 @@ async def _drive(
     before: Sequence[Event],
     opening: Sequence[Event],
     watch: Watch,
-    hang_up: HangUp,
     meet: Meet = _pass_by,
 ) -> Ending:
     run = RunId(started.run)
-    # From here on, and not only once attempts run: measuring the suite may take minutes.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
     with RunLock.acquire(home.git, home.state, run=run, clock=home.clock):
         async with _parts(home, access, started, before, watch) as (runner, checker, workspaces):
             await _clear_never_begun(home)

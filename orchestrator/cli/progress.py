@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import stat
 import sys
 import threading
@@ -133,6 +134,29 @@ class SilentView:
 
     def detach(self) -> None:
         """There is nothing to end."""
+
+
+@contextmanager
+def outliving_its_terminal(view: View) -> Iterator[None]:
+    """SIGHUP ends the view and not what runs in the block, nor what is printed in it at the end."""
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, lambda *_: _hang_up(view))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _hang_up(view: View) -> None:
+    """Let what is said from now on go nowhere: to write to a terminal that is gone is an error."""
+    view.detach()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.dup2(nowhere, descriptor)
 
 
 def funds_of(home: Home, progress: Progress) -> AskFunds:

@@ -131,15 +131,16 @@ def carry_out(home: Home, plan: Plan, choices: Choices, *, as_json: bool = False
     """Run a plan under the view that fits the terminal, print what it came to, and return the exit code."""
     from orchestrator.adapters.rendering_terminal import run_text
     from orchestrator.cli.columns import columns
-    from orchestrator.cli.progress import open_view
+    from orchestrator.cli.progress import open_view, outliving_its_terminal
     from orchestrator.session import start
     from orchestrator.wiring import report_of
 
-    with open_view(home, as_json=as_json) as view:
-        run, ending = start(home, plan, choices, view, hang_up=view.detach)
-    if not as_json:
-        typer.echo(run_text(report_of(home, run), width=columns()))
-    return ending.exit_code
+    with open_view(home, as_json=as_json) as view, outliving_its_terminal(view):
+        run, ending = start(home, plan, choices, view)
+        if not as_json:
+            view.detach()
+            typer.echo(run_text(report_of(home, run), width=columns()))
+        return ending.exit_code
 
 
 def _go_on_in_the_background(home: Home, plan: Plan, choices: Choices, *, write_status: bool = False) -> None:

@@ -60,7 +60,7 @@ def resume(
     from orchestrator.adapters.rendering_terminal import run_text
     from orchestrator.cli.amounts import dollars
     from orchestrator.cli.columns import columns
-    from orchestrator.cli.progress import open_view
+    from orchestrator.cli.progress import open_view, outliving_its_terminal
     from orchestrator.core.events import SelectionChanged
     from orchestrator.core.graph import no_collections
     from orchestrator.core.progress import Progress
@@ -85,19 +85,19 @@ def resume(
         rest = SelectionChanged(only=None, at=home.clock.now())
         _write(home, chosen.run, rest)
         progress.take_in(rest)
-    with open_view(home, as_json=as_json, progress=progress) as view:
+    with open_view(home, as_json=as_json, progress=progress) as view, outliving_its_terminal(view):
         ending = session.resume(
             home,
             chosen.run,
             budget=cap,
             reason="",
             watch=view,
-            hang_up=view.detach,
             journalled=events,
             meet=progress.look_at,
         )
-    if not as_json:
-        typer.echo(run_text(report_of(home, chosen.run), width=columns()))
+        if not as_json:
+            view.detach()
+            typer.echo(run_text(report_of(home, chosen.run), width=columns()))
     raise typer.Exit(ending.exit_code)
 
 

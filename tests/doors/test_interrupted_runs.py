@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -84,6 +85,23 @@ def test_a_terminal_that_hangs_up_lets_the_run_go_on(scene: Scene):
     os.kill(process.pid, signal.SIGHUP)
     process.communicate(timeout=100)
     assert process.returncode == 0
+    assert scene.report()["state"] == "done"
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_terminal_that_is_closed_for_good_makes_no_failure_of_a_run_that_succeeds(scene: Scene):
+    argv = scene.argv("run", str(small_plan(scene)), "--yes", "--scripted", str(SCRIPT), "--budget", "1")
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(scene.repository)
+        os.execve(argv[0], argv, {**scene.environ, "TERM": "xterm"})
+    seen = b""
+    # Of the very first moments, before the suite has been measured.
+    while b"preparing" not in seen:
+        seen += os.read(terminal, 4096)
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
     assert scene.report()["state"] == "done"
 
 
