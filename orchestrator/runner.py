@@ -386,7 +386,8 @@ class Runner:
             for ended in batch:
                 attempt, outcome = ended.attempt, ended.outcome
                 assignment = self._under_way.pop(attempt, None)
-                if assignment and outcome.ended is Ended.NO_MODEL and attempt in self._slept:
+                wanted = self.dispatch.node(attempt.subtask).wish is None
+                if assignment and outcome.ended is Ended.NO_MODEL and attempt in self._slept and wanted:
                     # Its calls were lost to the sleep: the same try, delivered again.
                     self._slept.discard(attempt)
                     self._under_way[attempt] = assignment

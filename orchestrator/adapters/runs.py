@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.domain import OrchestratorError, RunId
 from orchestrator.core.events import (
+    CancelRequested,
     Event,
     FundsAssessed,
     Noted,
@@ -111,7 +112,13 @@ def _last_word(events: Iterable[Event]) -> tuple[Standing, str] | None:
                 said = Standing.CANCELLED if event.cancelled else Standing.DONE, event.reason
             case RunPaused():
                 said = Standing.PAUSED, event.reason
-            case Noted() | FundsAssessed() | SkipRequested() | SubtaskUndone(retry=False, reopened=()):
+            case (
+                Noted()
+                | FundsAssessed()
+                | SkipRequested()
+                | CancelRequested()
+                | SubtaskUndone(retry=False, reopened=())
+            ):
                 continue
             case _:
                 said = Standing.STOPPED, ""

@@ -112,6 +112,7 @@ def cancel(
 ) -> None:
     """Cancel a run, or one of its subtasks. What has landed stays; what was made is kept on a ref."""
     from orchestrator.adapters.run_lock import RunLock, RunLocked
+    from orchestrator.adapters.runs import Standing
     from orchestrator.core.events import CancelRequested, RunEnded
     from orchestrator.wiring import open_home
 
@@ -138,7 +139,9 @@ def cancel(
                 f"run {chosen.run} (process {locked.occupant.holder.pid}) was told to end and is still at it: "
                 f"`orchestrator show {chosen.run}` tells what it does"
             ) from None
-        typer.echo(f"run {chosen.run} is cancelled; what landed is on {chosen.branch}")
+        standing = _choose(home, chosen.run, unfinished=False).standing
+        ended = "is cancelled" if standing is Standing.CANCELLED else f"ended by itself: {standing.value}"
+        typer.echo(f"run {chosen.run} {ended}; what landed is on {chosen.branch}")
 
 
 def skip(

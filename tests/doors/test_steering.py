@@ -91,7 +91,8 @@ def test_runs_lists_where_every_run_stands(opened: Home, capsys: pytest.CaptureF
 def test_what_is_said_behind_the_end_of_a_run_does_not_make_it_unfinished(
     opened: Home, capsys: pytest.CaptureFixture[str]
 ):
-    remarks = [Noted(code="remark", text=f"kept {number}") for number in range(80)]
+    remarks: list[Event] = [Noted(code="remark", text=f"kept {number}") for number in range(80)]
+    remarks.append(CancelRequested())  # It came too late.
     undone = SubtaskUndone(subtask=SubtaskId("parse"), commit="c1")
     journal(opened, OLD, RunEnded(), *remarks)
     journal(opened, NEW, started("parse#1"), finished("parse#1"), landed("parse#1"), RunEnded(), undone)
