@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -64,10 +66,12 @@ class CallRefused(RequestRefused):
 
 @dataclass(slots=True)
 class _Turn:
-    """One request on its way through the pool."""
+    """One request on its way through the pool. `number` tells who came first; `progress` is its latest call's."""
 
     request: ModelRequest
     seconds_left: float
+    number: int
+    progress: CallProgress = field(default_factory=CallProgress)
     bill: Usd = ZERO
     calls: int = 0
     flags: tuple[Flag, ...] = ()
@@ -107,26 +111,34 @@ class MeteredModel:
         self._calls = ModelCalls(clock=clock, environ=environ)
         self._sleep = sleep
         self._limits: dict[tuple[str, ...], DeploymentLimits] = {}
+        self._numbers = itertools.count()
+        # Who waits, by alias and number, and for which place of its pool: nobody who came later goes there first.
+        self._waiting: dict[tuple[str, int], int] = {}
+        self._sleeping: dict[int, asyncio.Future[object]] = {}
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         """Ask the alias's deployments in order until one answers.
 
         `bill` of the reply is everything this request was charged, failed calls included; `calls` counts them.
-        `request.deadline_seconds` bounds the calls and the waits a provider asks for, but not the wait for room in
-        the budget. Raises BudgetExceeded, CallsFailed (a ModelUnavailable) or CallRefused (a RequestRefused).
+        `request.deadline_seconds` bounds the calls and the waits a provider asks for, but not the waits for room in
+        the budget and for what we may use at once and per minute. Raises BudgetExceeded, CallsFailed (a
+        ModelUnavailable) or CallRefused (a RequestRefused).
         """
         if self._replies is not None and (kept := self._replies.read(request)) is not None:
             return kept
         pool = self._catalogue.pool(request.model)
         if not pool:
             raise ModelUnavailable(_nothing_usable(request, self._catalogue))
-        turn = _Turn(request=request, seconds_left=request.deadline_seconds)
+        turn = _Turn(request=request, seconds_left=request.deadline_seconds, number=next(self._numbers))
         while True:
             place = await self._next(pool, turn)
             deployment = pool[place]
             limits = self._limits_of(deployment)
-            async with limits.slot:
+            try:
                 result = await self._metered(deployment, turn)
+            finally:
+                limits.end(turn.progress)
+                self._wake()
             if isinstance(result, ModelReply):
                 return result
             self._after(result, place, pool, limits, turn)
@@ -139,43 +151,78 @@ class MeteredModel:
 
     def _limits_of(self, deployment: Deployment) -> DeploymentLimits:
         name = (deployment.model, deployment.api_base or "", deployment.key_variable or "")
-        if name not in self._limits:
-            self._limits[name] = DeploymentLimits(deployment)
-        return self._limits[name]
+        return self._limits.setdefault(name, DeploymentLimits())
 
     async def _next(self, pool: tuple[Deployment, ...], turn: _Turn) -> int:
-        """The first deployment that is free now, else the one that is soonest, waited for. Counts the request."""
-        while True:
-            now = self._clock.monotonic()
-            wait, place = self._soonest(pool, turn, now)
-            if wait >= turn.seconds_left:
-                turn.failures.append(
-                    f"{pool[place].model} is free again in {wait:.0f} s, "
-                    f"but {max(turn.seconds_left, 0.0):.0f} s are left"
-                )
-                raise self._failed(turn)
-            if wait <= 0:
-                # Nothing is awaited between the look and the count: of many at once, only as many as fit go on.
-                self._limits_of(pool[place]).start(now, self._tokens(pool[place], turn))
-                return place
-            turn.seconds_left -= wait
-            await self._sleep(wait)
+        """The first deployment that is free now, else the one that is soonest, waited for in turn. Counts the request.
 
-    def _soonest(self, pool: tuple[Deployment, ...], turn: _Turn, now: float) -> tuple[float, int]:
-        waits: list[tuple[float, int]] = []
+        Of the wait, only a rest that a provider asked for is taken from the deadline.
+        """
+        mine = (turn.request.model, turn.number)
+        try:
+            while True:
+                now = self._clock.monotonic()
+                wait, place, rest = self._soonest(pool, turn, now)
+                if wait <= 0:
+                    # Nothing is awaited between the look and the count: of many at once, only as many as fit go on.
+                    turn.progress = CallProgress()
+                    self._limits_of(pool[place]).start(turn.progress, self._tokens(pool[place], turn))
+                    return place
+                if self._waiting.setdefault(mine, place) != place:
+                    self._waiting[mine] = place
+                    self._wake()
+                await self._pause(wait, turn)
+                turn.seconds_left -= min(rest, self._clock.monotonic() - now)
+        finally:
+            if self._waiting.pop(mine, None) is not None:
+                self._wake()
+
+    def _soonest(self, pool: tuple[Deployment, ...], turn: _Turn, now: float) -> tuple[float, int, float]:
+        """How long until the request may go on, to which deployment, and for how long that one is to rest."""
+        ahead = {
+            place
+            for (alias, number), place in self._waiting.items()
+            if alias == turn.request.model and number < turn.number
+        }
+        waits: list[tuple[float, int, float]] = []
+        too_late: list[str] = []
         for place, deployment in enumerate(pool):
             if place in turn.given_up:
                 continue
-            wait = self._limits_of(deployment).seconds_until_free(now, self._tokens(deployment, turn))
+            limits, tokens = self._limits_of(deployment), self._tokens(deployment, turn)
+            wait = limits.seconds_until_free(deployment, now, tokens)
+            rest = max(0.0, limits.resting_until - now)
             if wait is None:
+                output = _output_limit(deployment, turn)
                 turn.failures.append(
-                    f"{deployment.model}: the request is above {deployment.tokens_per_minute} tokens a minute"
+                    f"{deployment.model}: the request may take {tokens} tokens ({tokens - output} of input, "
+                    f"{output} of output), above {deployment.tokens_per_minute} tokens a minute"
+                )
+            elif rest >= turn.seconds_left:
+                too_late.append(
+                    f"{deployment.model} is free again in {rest:.0f} s, "
+                    f"but {max(turn.seconds_left, 0.0):.0f} s are left"
                 )
             else:
-                waits.append((wait, place))
+                waits.append((math.inf if place in ahead else max(wait, rest), place, rest))
         if not waits:
+            turn.failures += too_late
             raise self._failed(turn)
         return min(waits)
+
+    async def _pause(self, seconds: float, turn: _Turn) -> None:
+        """Sleep, but no longer than until a place may have become free."""
+        waiting = self._sleep(seconds) if seconds < math.inf else asyncio.Event().wait()
+        self._sleeping[turn.number] = asyncio.ensure_future(waiting)
+        try:
+            await asyncio.gather(self._sleeping[turn.number], return_exceptions=True)
+        finally:
+            del self._sleeping[turn.number]
+
+    def _wake(self) -> None:
+        """Have all who wait look again, in the order they came."""
+        for number in sorted(self._sleeping):
+            self._sleeping[number].cancel()
 
     def _tokens(self, deployment: Deployment, turn: _Turn) -> int:
         return _input_bound(deployment, turn) + _output_limit(deployment, turn)
@@ -243,7 +290,7 @@ class MeteredModel:
             hold, amount, max_output = await self._reserve_for(deployment, input_bound, max_output, request)
         except ModelUnavailable as stopped:
             return CallFailure(kind=FailureKind.MISCONFIGURED, unprocessed=True, message=str(stopped))
-        progress, started = CallProgress(), self._clock.monotonic()
+        progress, started = turn.progress, self._clock.monotonic()
         call = CallRequest(
             messages=request.messages,
             max_output_tokens=max_output,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from contextlib import AbstractAsyncContextManager, nullcontext
+import math
 
+from orchestrator.adapters.models import CallProgress
 from orchestrator.core.catalogue import Deployment
 
 _MINUTE = 60.0
@@ -13,46 +13,57 @@ _MINUTE = 60.0
 class DeploymentLimits:
     """Requests and tokens of the last minute, calls under way, and a rest the provider asked for.
 
-    Tokens are counted as reserved, input bound and output limit, which is never too few. Times are seconds of the
-    monotonic clock.
+    All entries that reach one model with one key share it, and each asks with limits of its own. A request counts
+    from when it is sent, and as of now until it is. Tokens are counted as reserved, input bound and output limit,
+    which is never too few. Times are seconds of the monotonic clock.
     """
 
-    def __init__(self, deployment: Deployment) -> None:
-        import asyncio
+    def __init__(self) -> None:
+        self.resting_until = 0.0
+        self._recent: list[tuple[CallProgress, int]] = []
+        self._under_way = 0
 
-        self._requests_per_minute = deployment.requests_per_minute
-        self._tokens_per_minute = deployment.tokens_per_minute
-        parallel = deployment.max_parallel
-        if parallel is None and deployment.model.startswith(("ollama/", "ollama_chat/")):
+    def seconds_until_free(self, entry: Deployment, now: float, tokens: int) -> float | None:
+        """How long the limits of `entry` keep back a call of so many tokens, a rest not counted.
+
+        Infinite until a call under way ends; None when its tokens are above a minute's allowance.
+        """
+        requests_per_minute, tokens_per_minute = entry.requests_per_minute, entry.tokens_per_minute
+        if tokens_per_minute is not None and tokens > tokens_per_minute:
+            return None
+        parallel = entry.max_parallel
+        if parallel is None and entry.model.startswith(("ollama/", "ollama_chat/")):
             # A second call would load the model a second time, or wait inside Ollama against its deadline.
             parallel = 1
-        self.slot: AbstractAsyncContextManager[None] = (
-            nullcontext() if parallel is None else asyncio.Semaphore(parallel)
-        )
-        self.resting_until = 0.0
-        self._recent: deque[tuple[float, int]] = deque()
-
-    def seconds_until_free(self, now: float, tokens: int) -> float | None:
-        """How long until a call of so many tokens may start; None when its tokens are above a minute's allowance."""
-        if self._tokens_per_minute is not None and tokens > self._tokens_per_minute:
-            return None
-        while self._recent and self._recent[0][0] <= now - _MINUTE:
-            self._recent.popleft()
-        wait = max(0.0, self.resting_until - now)
-        if self._requests_per_minute is not None and len(self._recent) >= self._requests_per_minute:
-            place = len(self._recent) - self._requests_per_minute
-            wait = max(wait, self._recent[place][0] + _MINUTE - now)
-        if self._tokens_per_minute is not None:
-            used = sum(count for _, count in self._recent)
-            for moment, count in self._recent:
-                if used + tokens <= self._tokens_per_minute:
+        if parallel is not None and self._under_way >= parallel:
+            return math.inf
+        self._recent = [each for each in self._recent if _moment(each[0], now) > now - _MINUTE]
+        recent = sorted((_moment(call, now), count) for call, count in self._recent)
+        wait = 0.0
+        if requests_per_minute is not None and len(recent) >= requests_per_minute:
+            wait = recent[-requests_per_minute][0] + _MINUTE - now
+        if tokens_per_minute is not None:
+            used = sum(count for _, count in recent)
+            for moment, count in recent:
+                if used + tokens <= tokens_per_minute:
                     break
                 used -= count
                 wait = max(wait, moment + _MINUTE - now)
         return wait
 
-    def start(self, now: float, tokens: int) -> None:
-        self._recent.append((now, tokens))
+    def start(self, call: CallProgress, tokens: int) -> None:
+        self._recent.append((call, tokens))
+        self._under_way += 1
+
+    def end(self, call: CallProgress) -> None:
+        """One that was not sent gives its place back."""
+        self._under_way -= 1
+        if not call.sent:
+            self._recent = [each for each in self._recent if each[0] is not call]
 
     def rest(self, now: float, seconds: float) -> None:
         self.resting_until = max(self.resting_until, now + seconds)
+
+
+def _moment(call: CallProgress, now: float) -> float:
+    return now if call.sent_at is None else call.sent_at

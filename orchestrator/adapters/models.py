@@ -90,9 +90,13 @@ class Answer:
 
 @dataclass(slots=True)
 class CallProgress:
-    """`sent` becomes true when the request may have reached the provider."""
+    """`sent_at` is when the request left, so that it may have reached the provider: seconds of the monotonic clock."""
 
-    sent: bool = False
+    sent_at: float | None = None
+
+    @property
+    def sent(self) -> bool:
+        return self.sent_at is not None
 
 
 class MissingKey(Exception):
@@ -122,7 +126,16 @@ class ModelCalls:
         litellm = await in_background(loaded_litellm, abandon=True)
         from orchestrator.adapters.models_wire import CURRENT, Wire
 
-        wire = Wire(most_output_tokens=request.max_output_tokens)
+        clock = self._clock
+
+        class Watched(Wire):
+            # Told as it happens: those who wait for this minute to pass count from then.
+            def __setattr__(self, name: str, value: object) -> None:
+                if name == "sent" and value is not progress.sent:
+                    progress.sent_at = clock.monotonic() if value else None
+                super().__setattr__(name, value)
+
+        wire = Watched(most_output_tokens=request.max_output_tokens)
         token = CURRENT.set(wire)
         try:
             # LiteLLM's `timeout` is per read; only this bounds the whole call.
@@ -141,7 +154,6 @@ class ModelCalls:
         else:
             wire.sent = wire.sent or _left_unseen(deployment, wire, None)
         finally:
-            progress.sent = wire.sent
             CURRENT.reset(token)
         return self._answer(deployment, wire, text, finish)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +22,6 @@ from tests.adapters.model_fakes import (
     KEY,
     SMART,
     RecordingLedger,
-    StoppedClock,
     catalogue,
     deployment,
     dollars_per_million,
@@ -36,12 +34,6 @@ pytestmark = pytest.mark.usefixtures("connections")
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider(HELLO) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def other() -> Iterator[ScriptedProvider]:
     with ScriptedProvider(HELLO) as running:
         yield running
 
@@ -135,58 +127,6 @@ async def test_the_output_limit_of_the_deployment_bounds_hold_and_request(
     place = deployment(provider.url, max_output_tokens=40)
     await metered(catalogue(place), ledger).complete(request(max_output_tokens=4000))
     assert provider.calls[0].asked.max_tokens == 40
-
-
-# --- limits -------------------------------------------------------------------------------------
-
-
-async def test_requests_per_minute_are_kept(provider: ScriptedProvider, ledger: RecordingLedger):
-    provider.play(HELLO)
-    clock = StoppedClock()
-    model = metered(catalogue(deployment(provider.url, requests_per_minute=2)), ledger, clock)
-    for _ in range(3):
-        await model.complete(request())
-    assert clock.slept == [60.0]
-
-
-async def test_requests_per_minute_are_kept_by_many_at_once(
-    provider: ScriptedProvider, ledger: RecordingLedger
-):
-    provider.play(HELLO)
-    clock = StoppedClock()
-    model = metered(catalogue(deployment(provider.url, requests_per_minute=2)), ledger, clock)
-    await asyncio.gather(*(model.complete(request()) for _ in range(6)))
-    # Two at once, and each pair a minute after the one before.
-    assert clock.seconds >= 120.0
-    assert len(provider.calls) == 6
-
-
-async def test_tokens_per_minute_send_a_request_elsewhere(
-    provider: ScriptedProvider, other: ScriptedProvider, ledger: RecordingLedger
-):
-    provider.play(HELLO)
-    other.play(HELLO)
-    clock = StoppedClock()
-    models = catalogue(deployment(provider.url, tokens_per_minute=300), deployment(other.url))
-    model = metered(models, ledger, clock)
-    for _ in range(2):
-        await model.complete(request())
-    assert (len(provider.calls), len(other.calls), clock.slept) == (1, 1, [])
-    lonely = metered(catalogue(deployment(provider.url, tokens_per_minute=50)), ledger)
-    with pytest.raises(CallsFailed, match="above 50 tokens a minute"):
-        await lonely.complete(request())
-
-
-async def test_no_more_calls_at_once_than_the_deployment_takes(
-    provider: ScriptedProvider, ledger: RecordingLedger
-):
-    provider.play("rules: [{text: hello, barrier: gate}]")
-    model = metered(catalogue(deployment(provider.url, max_parallel=2)), ledger)
-    calls = [asyncio.create_task(model.complete(request())) for _ in range(5)]
-    assert await asyncio.to_thread(provider.wait_until_held, "gate", 2)
-    assert len(ledger.entries) == len(provider.calls) == 2
-    provider.release("gate")
-    assert [reply.text for reply in await asyncio.gather(*calls)] == ["hello"] * 5
 
 
 # --- what is sent -------------------------------------------------------------------------------
