@@ -6,20 +6,20 @@ import asyncio
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from orchestrator.adapters.books import WindowBlocked
 from orchestrator.adapters.kept_replies import KeptReplies
 from orchestrator.adapters.metering_limits import DeploymentLimits
 from orchestrator.adapters.metering_models import is_same_model, prices_of
+from orchestrator.adapters.metering_turn import Turn
 from orchestrator.adapters.models import (
     Answer,
     CallProgress,
     CallRequest,
     ModelCalls,
     close_connections,
-    input_token_bound,
     loaded_litellm,
 )
 from orchestrator.adapters.models_failures import CallFailure, FailureKind
@@ -62,24 +62,6 @@ class CallRefused(RequestRefused):
     def __init__(self, message: str, *, bill: Usd, calls: int) -> None:
         self.bill, self.calls = bill, calls
         super().__init__(message)
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One request on its way through the pool. `number` tells who came first; `progress` is its latest call's."""
-
-    request: ModelRequest
-    seconds_left: float
-    number: int
-    progress: CallProgress = field(default_factory=CallProgress)
-    bill: Usd = ZERO
-    calls: int = 0
-    flags: tuple[Flag, ...] = ()
-    failures: list[str] = field(default_factory=list)
-    kinds: list[FailureKind] = field(default_factory=list)
-    given_up: set[int] = field(default_factory=set)
-    charged_failures: int = 0
-    with_schema: bool = True
 
 
 class MeteredModel:
@@ -129,7 +111,7 @@ class MeteredModel:
         pool = self._catalogue.pool(request.model)
         if not pool:
             raise ModelUnavailable(_nothing_usable(request, self._catalogue))
-        turn = _Turn(request=request, seconds_left=request.deadline_seconds, number=next(self._numbers))
+        turn = Turn(request=request, seconds_left=request.deadline_seconds, number=next(self._numbers))
         while True:
             place = await self._next(pool, turn)
             deployment = pool[place]
@@ -153,7 +135,7 @@ class MeteredModel:
         name = (deployment.model, deployment.api_base or "", deployment.key_variable or "")
         return self._limits.setdefault(name, DeploymentLimits())
 
-    async def _next(self, pool: tuple[Deployment, ...], turn: _Turn) -> int:
+    async def _next(self, pool: tuple[Deployment, ...], turn: Turn) -> int:
         """The first deployment that is free now, else the one that is soonest, waited for in turn. Counts the request.
 
         Of the wait, only a rest that a provider asked for is taken from the deadline.
@@ -166,7 +148,7 @@ class MeteredModel:
                 if wait <= 0:
                     # Nothing is awaited between the look and the count: of many at once, only as many as fit go on.
                     turn.progress = CallProgress()
-                    self._limits_of(pool[place]).start(turn.progress, self._tokens(pool[place], turn))
+                    self._limits_of(pool[place]).start(turn.progress, turn.tokens(pool[place]))
                     return place
                 if self._waiting.setdefault(mine, place) != place:
                     self._waiting[mine] = place
@@ -177,7 +159,7 @@ class MeteredModel:
             if self._waiting.pop(mine, None) is not None:
                 self._wake()
 
-    def _soonest(self, pool: tuple[Deployment, ...], turn: _Turn, now: float) -> tuple[float, int, float]:
+    def _soonest(self, pool: tuple[Deployment, ...], turn: Turn, now: float) -> tuple[float, int, float]:
         """How long until the request may go on, to which deployment, and for how long that one is to rest."""
         ahead = {
             place
@@ -189,11 +171,11 @@ class MeteredModel:
         for place, deployment in enumerate(pool):
             if place in turn.given_up:
                 continue
-            limits, tokens = self._limits_of(deployment), self._tokens(deployment, turn)
+            limits, tokens = self._limits_of(deployment), turn.tokens(deployment)
             wait = limits.seconds_until_free(deployment, now, tokens)
             rest = max(0.0, limits.resting_until - now)
             if wait is None:
-                output = _output_limit(deployment, turn)
+                output = turn.output_limit(deployment)
                 turn.failures.append(
                     f"{deployment.model}: the request may take {tokens} tokens ({tokens - output} of input, "
                     f"{output} of output), above {deployment.tokens_per_minute} tokens a minute"
@@ -210,7 +192,7 @@ class MeteredModel:
             raise self._failed(turn)
         return min(waits)
 
-    async def _pause(self, seconds: float, turn: _Turn) -> None:
+    async def _pause(self, seconds: float, turn: Turn) -> None:
         """Sleep, but no longer than until a place may have become free."""
         waiting = self._sleep(seconds) if seconds < math.inf else asyncio.Event().wait()
         self._sleeping[turn.number] = asyncio.ensure_future(waiting)
@@ -224,16 +206,13 @@ class MeteredModel:
         for number in sorted(self._sleeping):
             self._sleeping[number].cancel()
 
-    def _tokens(self, deployment: Deployment, turn: _Turn) -> int:
-        return _input_bound(deployment, turn) + _output_limit(deployment, turn)
-
     def _after(
         self,
         failure: CallFailure,
         place: int,
         pool: tuple[Deployment, ...],
         limits: DeploymentLimits,
-        turn: _Turn,
+        turn: Turn,
     ) -> None:
         """Decide from a failure whether anything else may be tried; raises when not."""
         turn.failures.append(f"{pool[place].model}: {failure.message} ({failure.kind.value})")
@@ -261,7 +240,7 @@ class MeteredModel:
         if turn.charged_failures >= MOST_CHARGED_FAILURES or len(turn.kinds) >= MOST_FREE_FAILURES:
             raise self._failed(turn)
 
-    def _failed(self, turn: _Turn) -> CallsFailed | CallRefused:
+    def _failed(self, turn: Turn) -> CallsFailed | CallRefused:
         told = "; ".join(dict.fromkeys(turn.failures))
         charged = f"; {turn.bill} was charged" if turn.bill else ""
         refusals = (FailureKind.REFUSED, FailureKind.FILTERED)
@@ -277,9 +256,9 @@ class MeteredModel:
 
     # --- one call under one hold ------------------------------------------------------------------
 
-    async def _metered(self, deployment: Deployment, turn: _Turn) -> ModelReply | CallFailure:
+    async def _metered(self, deployment: Deployment, turn: Turn) -> ModelReply | CallFailure:
         request = turn.request
-        input_bound, max_output = _input_bound(deployment, turn), _output_limit(deployment, turn)
+        input_bound, max_output = turn.input_bound(deployment), turn.output_limit(deployment)
         amount = worst_case(deployment.price, input_tokens=input_bound, max_output_tokens=max_output)
         if request.bill_cap is not None and not turn.bill + amount <= request.bill_cap:
             turn.failures.append(
@@ -316,7 +295,7 @@ class MeteredModel:
             charge, flags = self._charge(deployment, amount, result)
             if self._replies is not None and not isinstance(result, CallFailure):
                 # Before it is settled: a settled call whose reply is lost would be asked and paid again.
-                kept = _reply(deployment, result, turn)
+                kept = turn.reply(deployment, result)
                 self._replies.write(request, replace(kept, bill=kept.bill + (charge or amount)))
         finally:
             # Whatever goes wrong in between: an open hold would be waited for as long as this process lives.
@@ -326,7 +305,7 @@ class MeteredModel:
                 )
             )
         turn.flags = (*turn.flags, *flags)
-        return result if isinstance(result, CallFailure) else _reply(deployment, result, turn)
+        return result if isinstance(result, CallFailure) else turn.reply(deployment, result)
 
     async def _reserve_for(
         self, deployment: Deployment, input_bound: int, max_output: int, request: ModelRequest
@@ -401,29 +380,6 @@ class MeteredModel:
             # A model that nobody knows the price of costs what was held, at the least.
             charge = max([charge, *([bill(price, usage) for price in prices] or [amount])])
         return charge, ((*flags, Flag.OVERRUN) if charge > amount else flags)
-
-
-def _reply(deployment: Deployment, answer: Answer, turn: _Turn) -> ModelReply:
-    return ModelReply(
-        text=answer.text,
-        model=turn.request.model,
-        answered_by=answer.answered_by,
-        vendor=deployment.vendor,
-        usage=answer.usage,
-        bill=turn.bill,
-        flags=tuple(dict.fromkeys(turn.flags)),
-        finish_reason=answer.finish_reason,
-        calls=turn.calls,
-    )
-
-
-def _input_bound(deployment: Deployment, turn: _Turn) -> int:
-    uses_schema = deployment.supports_schema and turn.with_schema
-    return input_token_bound(turn.request.messages, turn.request.schema if uses_schema else None)
-
-
-def _output_limit(deployment: Deployment, turn: _Turn) -> int:
-    return min(turn.request.max_output_tokens, deployment.max_output_tokens)
 
 
 def _nothing_usable(request: ModelRequest, catalogue: Catalogue) -> str:

@@ -58,8 +58,8 @@ class ModelRequest:
 
     `least_output_tokens` is the least that is of use: where no cap has room for all of `max_output_tokens`, the call is
     made with less. None: all or nothing. `schema` asks for structured output where the model supports it.
-    `deadline_seconds` bounds the whole call, waiting for tokens included. `run_cap` and `attempt_cap` bound what the
-    run and the attempt may cost in all, `bill_cap` this request with all its failed calls.
+    `deadline_seconds` bounds the whole call with its last token, but no wait for our own limits. `run_cap` and
+    `attempt_cap` bound what the run and the attempt may cost in all, `bill_cap` this request with all its failed calls.
     """
 
     model: ModelAlias
