@@ -71,6 +71,7 @@ async def redrawn(
     remark: str = "",
     finished: Sequence[SubtaskId] = (),
     failed: Sequence[tuple[SubtaskId, str]] = (),
+    unwanted: Sequence[SubtaskId] = (),
 ) -> Drawn:
     """Like `redraw`, in the event loop and with the models of a run, for what is left of it after failures."""
     alias = _planning_model(access.table)
@@ -84,6 +85,7 @@ async def redrawn(
         answers=_answered(plan.questions),
         finished=tuple(finished),
         failed=tuple(failed),
+        unwanted=tuple(unwanted),
     )
     planned = await _with_model(home, access, brief, wish, survey, say)
     return _priced(home, planned, access, wish, survey, ())

@@ -222,6 +222,7 @@ class Planner:
             answers=brief.answers,
             finished=[(name, titles.get(name, "")) for name in brief.finished],
             failed=[(name, titles.get(name, ""), reason) for name, reason in brief.failed],
+            unwanted=[(name, titles.get(name, "")) for name in brief.unwanted],
             limit=brief.limit,
             paths=brief.paths,
             goal=brief.goal,
@@ -349,12 +350,30 @@ class Planner:
         return _with_users_wishes(plan, brief)
 
     def _finished(self, brief: Brief, plan: Plan) -> Plan:
-        """The plan with what was done before it, when it is one for what was left."""
-        if brief.current is None or not brief.finished:
+        """The plan with what was done before it and without what nobody wants, when it is one for what was left."""
+        if brief.current is None:
+            return plan
+        plan = _without(plan, [subtask for subtask in brief.current.subtasks if subtask.id in brief.unwanted])
+        if not brief.finished:
             return plan
         tried = {name for name, _ in brief.failed}
         done = [subtask for subtask in brief.current.subtasks if subtask.id in brief.finished]
         return with_finished(plan, done, taken={*tried, *(subtask.id for subtask in brief.current.subtasks)})
+
+
+def _without(plan: Plan, unwanted: Sequence[Subtask]) -> Plan:
+    """The plan without subtasks of these names or titles; what was to wait for them does not."""
+    names = {subtask.id for subtask in unwanted}
+    titles = {subtask.title for subtask in unwanted}
+    out = {subtask.id for subtask in plan.subtasks if subtask.id in names or subtask.title in titles}
+    return replace(
+        plan,
+        subtasks=tuple(
+            replace(subtask, depends_on=tuple(other for other in subtask.depends_on if other not in out))
+            for subtask in plan.subtasks
+            if subtask.id not in out
+        ),
+    )
 
 
 def _moved_up(subtask: Subtask) -> bool:

@@ -37,7 +37,8 @@ class Brief:
     """What a plan is wanted for. `facts` is the survey as text, `lines` the repository's files with their lengths,
     `paths` the globs to which changes are to keep (none: anywhere).
 
-    `current` with `remark` or `answers` asks for a changed plan; `finished` and `failed` for what is left of one.
+    `current` with `remark` or `answers` asks for a changed plan; `finished` and `failed` for what is left of one,
+    without the `unwanted` that a user skipped or cancelled.
     """
 
     goal: str
@@ -55,6 +56,7 @@ class Brief:
     answers: tuple[tuple[str, str], ...] = ()
     finished: tuple[SubtaskId, ...] = ()
     failed: tuple[tuple[SubtaskId, str], ...] = ()
+    unwanted: tuple[SubtaskId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,11 +47,24 @@ class Replanning:
         failed = [
             (subtask, dispatch.detail(subtask) or states[subtask].value) for subtask in dispatch.failures()
         ]
+        tried = {subtask for subtask, _ in failed}
+        unwanted = [
+            subtask
+            for subtask, state in states.items()
+            if state in (State.SKIPPED, State.CANCELLED) or (state is State.BLOCKED and subtask not in tried)
+        ]
         run = RunId(self.started.run)
         wish = Wish(goal=self.plan.goal, budget=self.started.budget, run=run)
         try:
             drawn = await redrawn(
-                self.home, self.access, self.plan, _say_nothing, wish=wish, finished=finished, failed=failed
+                self.home,
+                self.access,
+                self.plan,
+                _say_nothing,
+                wish=wish,
+                finished=finished,
+                failed=failed,
+                unwanted=unwanted,
             )
         except OrchestratorError as error:
             told = f"what failed was not planned anew: {one_line(str(error), 300)}"
@@ -60,6 +73,9 @@ class Replanning:
             )
             return None
         self.plan = drawn.plan
+        if len(drawn.plan.subtasks) <= len(finished):
+            # Nothing but what nobody wants.
+            return None
         names = ", ".join(subtask for subtask, _ in failed)
         return PlanReplaced(
             plan=drawn.plan, reason=f"after the failure of {one_line(names, 200)}", at=self.home.clock.now()

@@ -23,6 +23,7 @@ from orchestrator.adapters.metering import MeteredModel
 from orchestrator.adapters.outcomes import OutcomeFiles
 from orchestrator.adapters.run_lock import RunLock
 from orchestrator.adapters.sandbox import Kind, Sandbox
+from orchestrator.adapters.scratch import clear_scratch
 from orchestrator.adapters.state import attempt_directory
 from orchestrator.adapters.workspaces import GitWorkspaces
 from orchestrator.attempt_router import AttemptRouter
@@ -117,6 +118,7 @@ async def _clear_never_begun(home: Home) -> None:
     from orchestrator.adapters.pruning import clear_never_begun
 
     begun = frozenset(home.store.run_ids())
+    await in_background(clear_scratch)
     await in_background(lambda: clear_never_begun(home.git, state=home.state, begun=begun.__contains__))
 
 
@@ -197,15 +199,16 @@ def resume(
     run: RunId,
     *,
     budget: Usd | None,
-    reason: str,
+    also: Sequence[Event] = (),
+    max_seconds: float | None = None,
     watch: Watch,
     journalled: Sequence[Event] = (),
     meet: Meet = _pass_by,
 ) -> Ending:
     """Go on with a run that stopped: what is finished is neither done nor paid again.
 
-    `journalled` are the run's first events where the caller has read them already; `meet` is given the machine
-    that has taken in all of them, to look at.
+    `also` is journalled with the resumption. `journalled` are the run's first events where the caller has read them
+    already; `meet` is given the machine that has taken in all of them, to look at.
     """
     with no_collections():
         events = [*journalled, *home.store.events(run, after=len(journalled))]
@@ -213,7 +216,9 @@ def resume(
         raise OrchestratorError(f"no run {run}: `orchestrator runs` lists them")
     raised = [event.budget for event in events if isinstance(event, RunResumed) and event.budget]
     started = replace(events[0], budget=budget or (raised[-1] if raised else events[0].budget))
-    opening = [RunResumed(budget=budget, reason=reason, at=home.clock.now())]
+    if max_seconds is not None:
+        started = replace(started, max_seconds=max_seconds)
+    opening = [RunResumed(budget=budget, at=home.clock.now()), *also]
     with ModelAccess.open(home) as access:
         if started.scripted and not access.scripted:
             raise OtherModels(

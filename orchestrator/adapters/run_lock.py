@@ -110,7 +110,16 @@ class RunLock:
 
 def occupant(repository: Identified, state: Path) -> Occupant | None:
     """Return the run that works on the repository now, or None."""
-    path = _path(repository, state)
+    return _occupant_of(_path(repository, state))
+
+
+def at_work(state: Path) -> frozenset[RunId]:
+    """The runs that are at work now, in whatever repository."""
+    found = (_occupant_of(path) for path in (state / "locks").glob("*.lock"))
+    return frozenset(occupant.run for occupant in found if occupant is not None)
+
+
+def _occupant_of(path: Path) -> Occupant | None:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -23,7 +23,6 @@ from orchestrator.core.text import did_you_mean, one_line
 if TYPE_CHECKING:
     from orchestrator.adapters.journal import Store
     from orchestrator.adapters.records import RunSpan
-    from orchestrator.adapters.run_lock import Occupant
 
 # How far back the last word on a run is looked for at first.
 _TAIL = 50
@@ -64,16 +63,16 @@ class NoSuchRun(OrchestratorError):
 
 
 def known_runs(
-    store: Store, *, repository: str | None = None, occupant: Occupant | None = None
+    store: Store, *, repository: str | None = None, working: Collection[RunId] = ()
 ) -> tuple[KnownRun, ...]:
-    """Every run, or those of one checkout, the youngest first. `occupant` is who holds the repository's lock."""
+    """Every run, or those of one checkout, the youngest first. `working` are the runs that are at work now."""
     found = []
     for span in store.runs():
         started = store.opening(span.run)
         if started is None or repository not in (None, started.repository):
             continue
         standing, reason = _standing(store, span)
-        if standing.unfinished and occupant is not None and occupant.run == span.run:
+        if standing.unfinished and span.run in working:
             standing, reason = Standing.RUNNING, ""
         found.append(
             KnownRun(

@@ -11,9 +11,7 @@ import json
 import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -35,6 +33,7 @@ from orchestrator.adapters.sandbox_places import (
     system_places,
     toolchains,
 )
+from orchestrator.adapters.scratch import scratch_directory
 from orchestrator.core.domain import OrchestratorError
 from orchestrator.core.text import one_line
 
@@ -139,31 +138,6 @@ def default_limits() -> ResourceLimits:
         file_bytes=_MOST_FILE,
         cpu_seconds=_MOST_CPU_SECONDS,
     )
-
-
-@contextmanager
-def scratch_directory(base: Path | None = None) -> Iterator[Path]:
-    """A directory with an empty `home` and `tmp` for one command, removed afterwards whatever was put there."""
-    place = Path(tempfile.mkdtemp(prefix="orchestrator-", dir=base)).resolve()
-    try:
-        (place / "home").mkdir()
-        (place / "tmp").mkdir()
-        yield place
-    finally:
-        shutil.rmtree(place, onerror=_make_writable)
-
-
-def _make_writable(function: object, path: str, _error: object) -> None:
-    place = Path(path)
-    try:
-        place.parent.chmod(0o700)
-        if place.is_dir() and not place.is_symlink():
-            place.chmod(0o700)
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            place.unlink(missing_ok=True)
-    except OSError:
-        return  # A temporary directory that cannot be emptied is not worth the result of the command.
 
 
 def sandbox_environment(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.adapters import suite_reports as reports
 from orchestrator.adapters.check_runner import CheckRunner, Environment, Ran
-from orchestrator.adapters.sandbox import scratch_directory
+from orchestrator.adapters.scratch import scratch_directory
 from orchestrator.core.verdicts import Status
 
 _UNITTEST_REPORT = Path(__file__).with_name("unittest_report.py")

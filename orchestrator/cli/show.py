@@ -58,13 +58,11 @@ def show(
 
 def _choose(home: Home, wanted: str | None) -> KnownRun:
     """A run of this repository; outside of any, a run of all there are. Raises NoSuchRun."""
-    from orchestrator.adapters.run_lock import occupant
+    from orchestrator.adapters.run_lock import at_work
     from orchestrator.adapters.runs import choose_run, known_runs
 
-    if home.repository is None:
-        return choose_run(known_runs(home.store), wanted)
-    here = known_runs(home.store, repository=str(home.place.root), occupant=occupant(home.place, home.state))
-    return choose_run(here, wanted)
+    here = None if home.repository is None else str(home.place.root)
+    return choose_run(known_runs(home.store, repository=here, working=at_work(home.state)), wanted)
 
 
 def _report(home: Home, chosen: KnownRun) -> Report:

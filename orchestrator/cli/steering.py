@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.core.dispatch import Dispatch
     from orchestrator.core.domain import RunId, SubtaskId
     from orchestrator.core.events import Event
+    from orchestrator.core.money import Usd
     from orchestrator.wiring import Home
 
 # A cancelled run ends what it has under way within five seconds.
@@ -47,6 +48,12 @@ def resume(
     budget: Annotated[
         str | None, typer.Option(metavar="USD", help="The most the whole run may cost from now on.")
     ] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Start nothing after this time, instead of that the run began with."
+        ),
+    ] = None,
     scripted: Annotated[
         str | None, typer.Option(metavar="FILE|URL", help="Play the models from a script; costs nothing.")
     ] = None,
@@ -58,7 +65,7 @@ def resume(
 
     from orchestrator import session
     from orchestrator.adapters.rendering_terminal import run_text
-    from orchestrator.cli.amounts import dollars
+    from orchestrator.cli.amounts import dollars, seconds
     from orchestrator.cli.columns import columns
     from orchestrator.cli.progress import open_view, outliving_its_terminal
     from orchestrator.core.events import SelectionChanged
@@ -66,7 +73,7 @@ def resume(
     from orchestrator.core.progress import Progress
     from orchestrator.wiring import open_home, report_of
 
-    cap = dollars(budget, "--budget")
+    cap, most_seconds = dollars(budget, "--budget"), seconds(max_time, "--max-time")
     home = open_home(config, scripted=scripted)
     chosen = _choose(home, run, unfinished=True)
     progress = Progress(replays=False)
@@ -77,20 +84,21 @@ def resume(
             progress.take_in(event)
         # All of it stays until the run ends, and is not looked through for garbage meanwhile.
         gc.freeze()
-    for line in _before_resuming(home, events):
+    for line in _before_resuming(home, events, cap):
         typer.echo(line, err=True)
+    also: list[Event] = []
     selected = any(isinstance(event, SelectionChanged) for event in events)
     if selected and _dispatch(home, events).selection_done:
-        # All that was selected is done, so going on can only mean the rest.
-        rest = SelectionChanged(only=None, at=home.clock.now())
-        _write(home, chosen.run, rest)
-        progress.take_in(rest)
+        # Going on can only mean the rest.
+        typer.echo("all that was selected is done: going on with the rest", err=True)
+        also.append(SelectionChanged(only=None, at=home.clock.now()))
     with open_view(home, as_json=as_json, progress=progress) as view, outliving_its_terminal(view):
         ending = session.resume(
             home,
             chosen.run,
             budget=cap,
-            reason="",
+            also=also,
+            max_seconds=most_seconds,
             watch=view,
             journalled=events,
             meet=progress.look_at,
@@ -117,7 +125,14 @@ def cancel(
     from orchestrator.wiring import open_home
 
     home = open_home(config)
+    if subtask is None and _end_what_has_just_begun(home, run):
+        return
     chosen = _choose(home, run, unfinished=True)
+    if not chosen.standing.unfinished:
+        raise Pointless(
+            f"run {chosen.run} is {chosen.standing.value} and cannot be cancelled: "
+            f"`orchestrator undo` takes a landed subtask back"
+        )
     at = home.clock.now()
     if subtask is not None:
         found = _steerable(home, chosen.run, subtask, "cancelled")
@@ -226,7 +241,10 @@ def runs(
 
         typer.echo(json.dumps([encode(entry) for entry in known], indent=2))
         return
-    if not known:
+    begun = _just_begun(home)
+    if begun is not None:
+        typer.echo(f"{begun}  has just begun, and measures the tests before any change", err=True)
+    elif not known:
         typer.echo("no runs yet: `orchestrator run GOAL` makes one", err=True)
     for entry in known:
         typer.echo(_row(entry, with_repository=everywhere))
@@ -236,19 +254,27 @@ def runs(
 
 
 def _known(home: Home, *, everywhere: bool = False) -> tuple[KnownRun, ...]:
-    from orchestrator.adapters.run_lock import occupant
+    from orchestrator.adapters.run_lock import at_work
     from orchestrator.adapters.runs import known_runs
 
-    if everywhere:
-        here = None if home.repository is None else occupant(home.place, home.state)
-        return known_runs(home.store, occupant=here)
-    return known_runs(home.store, repository=str(home.place.root), occupant=occupant(home.place, home.state))
+    here = None if everywhere else str(home.place.root)
+    return known_runs(home.store, repository=here, working=at_work(home.state))
 
 
 def _choose(home: Home, wanted: str | None, *, unfinished: bool) -> KnownRun:
     from orchestrator.adapters.runs import choose_run
 
     return choose_run(_known(home), wanted, unfinished=unfinished)
+
+
+def _just_begun(home: Home) -> RunId | None:
+    """The run that works on this repository and is not in the journal yet."""
+    from orchestrator.adapters.run_lock import occupant
+
+    if home.repository is None:
+        return None
+    found = occupant(home.place, home.state)
+    return found.run if found is not None and found.run not in home.store.run_ids() else None
 
 
 def _replayed(home: Home, run: RunId) -> tuple[Dispatch, list[Event]]:
@@ -281,11 +307,14 @@ def _named(dispatch: Dispatch, wanted: str) -> SubtaskId:
 
 
 def _steerable(home: Home, run: RunId, wanted: str, what: str) -> SubtaskId:
+    from orchestrator.core.domain import State
+
     dispatch, _ = _replayed(home, run)
     found = _named(dispatch, wanted)
     state = dispatch.state(found)
     if state.final:
-        raise Pointless(f"{found} has {state.value} already and cannot be {what}")
+        how = "has" if state in (State.SUCCEEDED, State.FAILED) else "is"
+        raise Pointless(f"{found} {how} {state.value} already and cannot be {what}")
     return found
 
 
@@ -307,6 +336,25 @@ def _asked(home: Home, run: RunId, what: str) -> str:
     return f"{what} when the run goes on: `orchestrator resume {run}`"
 
 
+def _end_what_has_just_begun(home: Home, wanted: str | None) -> bool:
+    """End a run that measures the suite yet, and is in no journal that a request could be written to."""
+    import os
+    import signal
+
+    from orchestrator.adapters.run_lock import occupant
+
+    begun, found = _just_begun(home), occupant(home.place, home.state)
+    if begun is None or found is None or wanted not in (None, begun):
+        return False
+    os.kill(found.holder.pid, signal.SIGTERM)
+    if not _wait_until_gone(home, found.run):
+        raise OrchestratorError(
+            f"run {found.run} (process {found.holder.pid}) was told to end and is still at it"
+        )
+    typer.echo(f"run {found.run} had only just begun and is ended")
+    return True
+
+
 def _wait_until_gone(home: Home, run: RunId) -> bool:
     import time
 
@@ -325,8 +373,8 @@ def _wait_until_gone(home: Home, run: RunId) -> bool:
 # --- saying --------------------------------------------------------------------------------------------
 
 
-def _before_resuming(home: Home, events: Sequence[Event]) -> list[str]:
-    """What is left of the money, and what moved in the repository meanwhile."""
+def _before_resuming(home: Home, events: Sequence[Event], given: Usd | None) -> list[str]:
+    """What is left of the money, and what moved in the repository meanwhile. Raises Pointless for too low a cap."""
     import asyncio
 
     from orchestrator.core.domain import RunId
@@ -335,7 +383,10 @@ def _before_resuming(home: Home, events: Sequence[Event]) -> list[str]:
     started = events[0]
     assert isinstance(started, RunStarted)
     raised = [event.budget for event in events if isinstance(event, RunResumed) and event.budget]
-    cap = raised[-1] if raised else started.budget
+    cap = given or (raised[-1] if raised else started.budget)
+    totals, _ = home.store.standing(RunId(started.run), cap)
+    if given is not None and given <= totals.certain:
+        raise Pointless(f"the run has cost {totals.certain} already: a --budget has to be more than that")
     left = asyncio.run(home.store.left(run=RunId(started.run), run_cap=cap))
     lines = ["left: " + ", ".join(f"{amount.rounded_down()} of the {name}" for name, amount in left.items())]
     head = home.git.head()

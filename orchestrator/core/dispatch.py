@@ -268,11 +268,8 @@ class Dispatch(Steering):
 
     @property
     def failed(self) -> bool:
-        """Whether anything of the plan in force failed or was blocked; what a new plan dropped does not count."""
-        return any(
-            state in (State.FAILED, State.BLOCKED) and subtask not in self._superseded
-            for subtask, state in self.states().items()
-        )
+        """Whether anything of the plan in force failed; what a user skipped, and what that blocks, did not."""
+        return bool(self.failures())
 
     def state(self, subtask: SubtaskId) -> State:
         return self.board.state(self.board[subtask])

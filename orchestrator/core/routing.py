@@ -164,6 +164,7 @@ class _Limit:
     what: str
     remedy: str
     dollars: bool
+    left: Usd | None = None
 
 
 class _Decision:
@@ -321,9 +322,8 @@ class _Decision:
                 if window == DAY
                 else "raise --budget"
             )
-            limits.append(
-                _Limit(tokens, f"{left} is left of the {window} budget, which leaves", remedy, True)
-            )
+            what = f"{left} is left of the {window} budget, which leaves"
+            limits.append(_Limit(tokens, what, remedy, True, None if window == DAY else left))
         tightest = min(limits, key=lambda limit: limit.tokens)
         if tightest.tokens < needs:
             return self._too_little(alias, tightest, needs)
@@ -345,6 +345,8 @@ class _Decision:
         room = f"{limit.tokens:,} output tokens" if limit.tokens >= 0 else "no room even for the prompt"
         amount = f"{would_do} would do" if limit.dollars else f"at most {would_do}"
         remedy = f": {limit.remedy}" if limit.remedy else ""
+        if limit.left is not None:
+            remedy += f" by {(would_do - limit.left).rounded()}"
         return self._refused(
             f"{limit.what} {room}, but {alias} needs {needs:,} ({amount}){remedy}", would_do=would_do
         )

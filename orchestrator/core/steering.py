@@ -69,12 +69,15 @@ class Steering(Attempts):
         self._revive()
         if event.note:
             node.notes += (event.note,)
+        node.reasons = ("the user asked for another try",)
+        if self._selected is not None and not self.board.is_selected(node):
+            self._selected = (*self._selected, node.id)
+            self.board.select(self._selected)
         if node.phase.active:
             self._ask(node, Phase.READY, "", commands)
             self._climb_from(node, event.model)
             return
         self._climb_from(node, event.model)
-        node.reasons = ("the user asked for another try",)
         for blocker in self.board.blockers(node):
             self.board.reopen(blocker, commands)
         self.board.reopen(node, commands)

@@ -284,11 +284,22 @@ def test_what_a_user_skipped_is_not_called_a_failure_and_neither_is_what_it_bloc
     )
     dispatch.begin()
     dispatch.handle(SkipRequested(subtask=SubtaskId("a")))
-    assert dispatch.failures() == []
+    assert dispatch.failures() == [] and not dispatch.failed
     dispatch.handle(started("c#1"))
     dispatch.handle(finished("c#1", rejected()))
     assert states(dispatch) == {"a": "skipped", "b": "blocked", "c": "failed", "d": "blocked"}
+    assert dispatch.failed
     assert dispatch.failures() == ["c", "d"]
+
+
+def test_who_tries_a_subtask_again_selects_it():
+    dispatch = Dispatch(CHAIN)
+    dispatch.handle(SelectionChanged(only=(SubtaskId("parse"),)))
+    dispatch.begin()
+    dispatch.handle(RetryRequested(subtask=SubtaskId("render")))
+    for event in (started("parse#1"), finished("parse#1")):
+        dispatch.handle(event)
+    assert starts(dispatch.handle(landed("parse#1"))) == ["render#1"]
 
 
 def test_what_is_not_selected_says_so_before_the_run_has_begun_too():

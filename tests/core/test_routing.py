@@ -203,7 +203,7 @@ def test_too_little_left_refuses_before_paying_and_names_the_window_and_the_amou
     refusal = refused(route(request("hello"), table(), left=left))
     assert refusal.message == (
         "$0.0001 is left of the run budget, which leaves 28 output tokens, but cheap needs 64 ($0.00019 would do): "
-        "raise --budget"
+        "raise --budget by $0.000090"
     )
     assert (
         routed(route(request("hello"), table(), left={**left, "run": Usd.of("0.00019")})).max_output_tokens

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +26,14 @@ from orchestrator.core.events import (
     RunEnded,
     RunPaused,
     RunStarted,
+    SelectionChanged,
     SkipRequested,
     SubtaskUndone,
 )
+from orchestrator.core.money import Usd
 from orchestrator.core.ports import Worktree
 from orchestrator.wiring import Home, open_home
+from tests.adapters.store_building import hold
 from tests.core.runs import attempt, finished, landed, plan, rejected, started, subtask
 from tests.doors.test_progress import STARTED
 
@@ -101,6 +106,65 @@ def test_what_is_said_behind_the_end_of_a_run_does_not_make_it_unfinished(
     journal(opened, RunId("20261123-120000-ab12"), RunEnded(), replace(undone, retry=True))
     orchestrator("runs")
     assert capsys.readouterr().out.splitlines()[0].split()[1] == "stopped"
+
+
+def test_a_run_that_has_ended_is_not_cancelled(opened: Home, capsys: pytest.CaptureFixture[str]):
+    journal(opened, NEW, RunEnded())
+    assert orchestrator("cancel", NEW) == 2
+    assert f"run {NEW} is done and cannot be cancelled" in capsys.readouterr().err
+    assert isinstance(last(opened, NEW), RunEnded)
+
+
+def test_a_run_is_known_to_be_at_work_from_anywhere(
+    opened: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    journal(opened, NEW, started("parse#1"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with RunLock.acquire(opened.git, opened.state, run=NEW, clock=opened.clock):
+        assert orchestrator("runs") == 0
+    assert capsys.readouterr().out.split()[:2] == [NEW, "running"]
+
+
+def test_a_run_that_measures_the_suite_yet_is_listed_and_can_be_ended(
+    opened: Home, project: Path, capsys: pytest.CaptureFixture[str]
+):
+    holding = (
+        "import signal, sys\n"
+        "from orchestrator.adapters.run_lock import RunLock\n"
+        "from orchestrator.wiring import open_home\n"
+        "home = open_home()\n"
+        f"with RunLock.acquire(home.git, home.state, run={NEW!r}, clock=home.clock):\n"
+        "    print('at work', flush=True)\n"
+        "    signal.pause()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", holding], cwd=project, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert orchestrator("runs") == 0
+        assert capsys.readouterr().err == f"{NEW}  has just begun, and measures the tests before any change\n"
+        assert orchestrator("cancel", NEW) == 0
+        assert capsys.readouterr().out == f"run {NEW} had only just begun and is ended\n"
+        assert process.wait() == -signal.SIGTERM
+
+
+def test_a_resume_that_is_refused_writes_nothing(opened: Home, capsys: pytest.CaptureFixture[str]):
+    only = SelectionChanged(only=(SubtaskId("parse"),))
+    done = [started("parse#1"), finished("parse#1"), landed("parse#1"), PAUSED]
+    journal(opened, NEW, only, *done, scripted="scripted models: x.yaml")
+    assert orchestrator("resume") == 2
+    err = capsys.readouterr().err
+    assert "all that was selected is done: going on with the rest" in err
+    assert "add --scripted FILE" in err
+    assert last(opened, NEW) == PAUSED
+
+    async def spend() -> None:
+        await opened.store.settle(await opened.store.reserve(hold("0.02", run=NEW)), bill=Usd.of("0.01"))
+
+    asyncio.run(spend())
+    assert orchestrator("resume", "--budget", "0.01") == 2
+    assert "the run has cost $0.01 already: a --budget has to be more than that" in capsys.readouterr().err
 
 
 def test_a_run_whose_process_died_is_stopped_and_one_that_holds_the_lock_is_running(
