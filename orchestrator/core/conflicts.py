@@ -8,22 +8,26 @@ themselves and the globs over them, so the common case costs one dictionary look
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from orchestrator.core.globs import fixed_directory, is_glob, normal, overlap
 
-# More comparisons than this cost too much at plan time; globs beyond it conflict with everything.
+# More comparisons than this cost too much at plan time; globs beyond it conflict with everything. Two globs count
+# as two, and patterns of many directories as more.
 MAX_COMPARISONS = 400_000
+# Comparing takes as long as the product of the patterns' parts; up to this it counts once.
+_SHORT = 32
 
 
 class Conflicts:
     """The keys of subtasks 0, 1, 2 ..., from what each `touches`; None (unknown) runs alone.
 
-    `holds[n]` and `meets[n]` are key numbers, `alone[n]` says that nothing may run beside n,
-    `patterns[key]` names a key for people.
+    `holds[n]` are key numbers, `near[key]` the other keys that can name the same file, `alone[n]` says that nothing
+    may run beside n, `patterns[key]` names a key for people.
     """
 
-    __slots__ = ("alone", "holds", "meets", "patterns")
+    __slots__ = ("_meets", "alone", "holds", "near", "patterns")
 
     def __init__(self, touches: Sequence[Iterable[str] | None]) -> None:
         keys: dict[str, int] = {}
@@ -37,52 +41,68 @@ class Conflicts:
             held.append(tuple(keys.setdefault(pattern, len(keys)) for pattern in normals))
         self.patterns = list(keys)
         self.holds = held
-        near, unbounded = _neighbours(self.patterns)
-        if not near and not unbounded:
-            self.meets = held
+        self._meets: list[tuple[int, ...]] | None = None
+        self.near: Mapping[int, frozenset[int]] = {}
+        if not any(is_glob(pattern) for pattern in self.patterns):
             return
-        self.meets = [
-            tuple(dict.fromkeys(other for key in own for other in (key, *near.get(key, ()))))
-            if any(key in near for key in own)
-            else own
-            for own in held
-        ]
+        self.near, unbounded = _neighbours(tuple(self.patterns))
         if unbounded:
             self.alone = [
                 lonely or not unbounded.isdisjoint(own) for lonely, own in zip(self.alone, held, strict=True)
             ]
 
+    @property
+    def meets(self) -> list[tuple[int, ...]]:
+        """All keys each subtask meets; equal ones are one value. Large where globs meet many paths."""
+        if self._meets is None:
+            near = self.near
+            known: dict[tuple[int, ...], tuple[int, ...]] = {}
+            for own in self.holds if near else ():
+                if own not in known:
+                    met = {other: None for key in own for other in (key, *sorted(near.get(key, ())))}
+                    known[own] = tuple(met) if len(met) > len(own) else own
+            self._meets = [known[own] for own in self.holds] if near else self.holds
+        return self._meets
 
-def _neighbours(patterns: Sequence[str]) -> tuple[dict[int, list[int]], set[int]]:
-    """Return for each key the other keys it can meet, and the keys for which that was too much to find out."""
+
+@lru_cache(maxsize=1)
+def _neighbours(patterns: tuple[str, ...]) -> tuple[dict[int, frozenset[int]], frozenset[int]]:
+    """Return for each key the other keys it can meet, and the keys for which that was too much to find out.
+
+    The last answer is kept: a plan is checked, looked ahead over and put on a board with the same patterns.
+    """
     globs = [key for key, pattern in enumerate(patterns) if is_glob(pattern)]
-    if not globs:
-        return {}, set()
     near: dict[int, list[int]] = {}
     paths = sorted((pattern, key) for key, pattern in enumerate(patterns) if not is_glob(pattern))
     by_directory: dict[str, list[int]] = {}
     for key in globs:
         by_directory.setdefault(fixed_directory(patterns[key]), []).append(key)
+    length = [pattern.count("/") + 2 for pattern in patterns]
     left = MAX_COMPARISONS
     unbounded: set[int] = set()
     for key in globs:
-        candidates = _candidates(patterns[key], paths, by_directory)
+        pattern, directory = patterns[key], fixed_directory(patterns[key])
+        candidates = _candidates(directory, paths, by_directory)
         left -= len(candidates)
-        if left < 0:
-            unbounded.add(key)
-            continue
+        # Each pair once: those of its own directory that stand before it have been compared.
+        done = {other for other in by_directory[directory] if other <= key}
         for other in candidates:
-            if other != key and overlap(patterns[key], patterns[other]):
+            if left < 0:
+                unbounded.add(key)
+                break
+            if other in done:
+                continue
+            left -= (length[key] * length[other] - 1) // _SHORT
+            if overlap(pattern, patterns[other]):
                 near.setdefault(key, []).append(other)
                 near.setdefault(other, []).append(key)
-    return near, unbounded
+    return {key: frozenset(others) for key, others in near.items()}, frozenset(unbounded)
 
 
 def _candidates(
-    pattern: str, paths: Sequence[tuple[str, int]], by_directory: dict[str, list[int]]
+    directory: str, paths: Sequence[tuple[str, int]], by_directory: dict[str, list[int]]
 ) -> list[int]:
     """The keys that lie in the glob's own directories: paths below them, globs of these and of those above."""
-    directory = fixed_directory(pattern)
     first = bisect_left(paths, (directory, -1))
     last = bisect_left(paths, (directory[:-1] + chr(ord("/") + 1), -1)) if directory else len(paths)
     found = [key for _, key in paths[first:last]]

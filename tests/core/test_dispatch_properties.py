@@ -315,3 +315,38 @@ def view(dispatch: Dispatch) -> dict[SubtaskId, object]:
         node.id: (dispatch.state(node.id), node.number, node.rung, node.tries, node.failures, node.wish)
         for node in dispatch.board.nodes
     }
+
+
+@settings(max_examples=settings.default.max_examples // 4 + 1)
+@given(seeds, st.integers(1, 2))
+def test_a_machine_that_is_given_the_journal_keeps_the_same_files_free_for_who_was_passed(seed, parallel):
+    """So many wait for few files that some are passed for long: what is kept for them is not in the journal."""
+    chance = Random(seed)
+    patterns = ("a.py", "b.py", "src/c.py", "src/")
+    of = plan(
+        *(
+            subtask(
+                f"s{number}",
+                touches=None
+                if chance.random() < 0.05
+                else tuple(chance.sample(patterns, chance.randint(1, 2))),
+                seconds=chance.randint(1, 50),
+            )
+            for number in range(40)
+        )
+    )
+    bounds = Limits(parallel=parallel, per_model={CHEAP_MODEL: 2})
+    machine = Machine(Dispatch(of, limits=bounds, escalation=ESCALATION), bounds)
+    machine.begin()
+    for _ in range(120):
+        if chance.random() < 0.03:
+            name = chance.choice(list(machine.dispatch.states()))
+            machine.feed(
+                chance.choice([SkipRequested(subtask=name), RetryRequested(subtask=name), RoomFreed()])
+            )
+        elif not machine.answer(chance, (Ended.PASSED, Ended.PASSED, Ended.PASSED, Ended.REJECTED)):
+            break
+        if not machine.open_starts and chance.random() < 0.5:
+            replayed(machine, of, bounds, ESCALATION)
+    machine.run_out(chance, (Ended.PASSED,))
+    assert machine.dispatch.run_state is RunState.DONE
