@@ -8,7 +8,7 @@ themselves and the globs over them, so the common case costs one dictionary look
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from orchestrator.core.globs import fixed_directory, is_glob, normal, overlap
@@ -65,27 +65,28 @@ class Conflicts:
         return self._meets
 
 
+def comparisons(touches: Iterable[Iterable[str] | None]) -> int:
+    """How many pairs of patterns `Conflicts` would have to compare, found out without comparing any."""
+    tree = _Tree(list({normal(pattern): None for patterns in touches for pattern in patterns or ()}))
+    return sum(tree.count(directory) for directory in tree.globs.values())
+
+
 @lru_cache(maxsize=1)
 def _neighbours(patterns: tuple[str, ...]) -> tuple[dict[int, frozenset[int]], frozenset[int]]:
     """Return for each key the other keys it can meet, and the keys for which that was too much to find out.
 
     The last answer is kept: a plan is checked, looked ahead over and put on a board with the same patterns.
     """
-    globs = [key for key, pattern in enumerate(patterns) if is_glob(pattern)]
     near: dict[int, list[int]] = {}
-    paths = sorted((pattern, key) for key, pattern in enumerate(patterns) if not is_glob(pattern))
-    by_directory: dict[str, list[int]] = {}
-    for key in globs:
-        by_directory.setdefault(fixed_directory(patterns[key]), []).append(key)
+    tree = _Tree(patterns)
     length = [pattern.count("/") + 2 for pattern in patterns]
     left = MAX_COMPARISONS
     unbounded: set[int] = set()
-    for key in globs:
-        pattern, directory = patterns[key], fixed_directory(patterns[key])
-        candidates = _candidates(directory, paths, by_directory)
+    for key, directory in tree.globs.items():
+        pattern, candidates = patterns[key], tree.candidates(directory)
         left -= len(candidates)
         # Each pair once: those of its own directory that stand before it have been compared.
-        done = {other for other in by_directory[directory] if other <= key}
+        done = {other for other in tree.by_directory[directory] if other <= key}
         for other in candidates:
             if left < 0:
                 unbounded.add(key)
@@ -99,14 +100,36 @@ def _neighbours(patterns: tuple[str, ...]) -> tuple[dict[int, frozenset[int]], f
     return {key: frozenset(others) for key, others in near.items()}, frozenset(unbounded)
 
 
-def _candidates(
-    directory: str, paths: Sequence[tuple[str, int]], by_directory: dict[str, list[int]]
-) -> list[int]:
-    """The keys that lie in the glob's own directories: paths below them, globs of these and of those above."""
-    first = bisect_left(paths, (directory, -1))
-    last = bisect_left(paths, (directory[:-1] + chr(ord("/") + 1), -1)) if directory else len(paths)
-    found = [key for _, key in paths[first:last]]
-    parts = directory.split("/")[:-1]
-    for depth in range(len(parts) + 1):
-        found += by_directory.get("".join(f"{part}/" for part in parts[:depth]), ())
-    return found
+class _Tree:
+    """Patterns by the directories they lie in: `globs` with the one above each, keys of globs by that, and paths."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self.globs = {
+            key: fixed_directory(pattern) for key, pattern in enumerate(patterns) if is_glob(pattern)
+        }
+        self.by_directory: dict[str, list[int]] = {}
+        for key, directory in self.globs.items():
+            self.by_directory.setdefault(directory, []).append(key)
+        self._paths = sorted((pattern, key) for key, pattern in enumerate(patterns) if key not in self.globs)
+
+    def candidates(self, directory: str) -> list[int]:
+        """The keys that lie in a glob's own directories: paths below them, globs of these and of those above."""
+        found = [key for _, key in self._paths[self._below(directory)]]
+        for globs in self._above(directory):
+            found += globs
+        return found
+
+    def count(self, directory: str) -> int:
+        below = self._below(directory)
+        return len(range(below.start, below.stop)) + sum(len(globs) for globs in self._above(directory))
+
+    def _below(self, directory: str) -> slice:
+        if not directory:
+            return slice(0, len(self._paths))
+        first = bisect_left(self._paths, (directory, -1))
+        return slice(first, bisect_left(self._paths, (directory[:-1] + chr(ord("/") + 1), -1)))
+
+    def _above(self, directory: str) -> Iterator[list[int]]:
+        parts = directory.split("/")[:-1]
+        for depth in range(len(parts) + 1):
+            yield self.by_directory.get("".join(f"{part}/" for part in parts[:depth]), [])

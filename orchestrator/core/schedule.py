@@ -8,17 +8,24 @@ rule (start whatever fits) would spoil the schedule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from orchestrator.core.conflicts import Conflicts
+from orchestrator.core.conflicts import Conflicts, comparisons
 from orchestrator.core.domain import Deliverable, Limits, Plan, SubtaskId
 from orchestrator.core.graph import dependents, order
-from orchestrator.core.schedule_play import Play, Profile, Work, finish_of
+from orchestrator.core.schedule_play import OutOfTime, Pace, Play, Profile, Work, finish_of
 
-# Above this a single schedule takes longer than looking ahead may delay the start.
+# Above these a single schedule, or what comes before the first, takes longer than looking ahead may delay the start:
+# subtasks; pairs of patterns to compare; files that subtasks share, counted at each of them; and the cells of a table
+# of these files by subtasks, 8 bytes each.
 MOST_SUBTASKS = 600
+MOST_COMPARISONS = 50_000
+MOST_DEMANDS = 100_000
+MOST_CELLS = 4_000_000
 SCHEDULES = 1000
 
 _FARTHEST_MOVE = 10
@@ -48,18 +55,25 @@ def line_up(
 ) -> Lineup | None:
     """Return a better order to start the plan's subtasks in; None when longest remaining path does as well.
 
-    `time_left` falls from 1 to 0 while this may take; it is asked before every schedule, and half of it is left
-    to the waits that a schedule needs.
+    `time_left` falls from 1 to 0 while this may take; it is asked before every schedule and in the midst of long ones,
+    and half of it is left to the waits that a schedule needs. A plan of which one schedule takes too long has none.
     """
-    if not 2 < len(plan.subtasks) <= MOST_SUBTASKS:
+    if not 2 < len(plan.subtasks) <= MOST_SUBTASKS or comparisons(_touched(plan)) > MOST_COMPARISONS:
         return None
-    search = Search(work_of(plan, limits), seed=seed)
-    online = search.best
-    search.run(schedules, lambda: time_left() > 0.5)
-    if search.best >= online:
+    conflicts = Conflicts(_touched(plan))
+    met = _met(conflicts)
+    if not _in_time(conflicts, met):
+        return None
+    try:
+        search = Search(_work(plan, limits, conflicts, met), seed=seed, keep_going=lambda: time_left() > 0.5)
+        online = search.best
+        search.run(schedules, lambda: time_left() > 0.5)
+        if search.best >= online:
+            return None
+        priorities, waits, finish = search.orders(lambda: time_left() > 0)
+    except OutOfTime:
         return None
     names = [subtask.id for subtask in plan.subtasks]
-    priorities, waits, finish = search.orders(lambda: time_left() > 0)
     if finish >= online:
         return None
     return Lineup(
@@ -72,20 +86,43 @@ def line_up(
 
 def work_of(plan: Plan, limits: Limits) -> Work:
     """The plan as the dispatcher sees it: slots, and files that no two subtasks may change at once."""
+    conflicts = Conflicts(_touched(plan))
+    return _work(plan, limits, conflicts, _met(conflicts))
+
+
+def _touched(plan: Plan) -> list[tuple[str, ...] | None]:
+    return [
+        () if subtask.deliverable is Deliverable.DOCUMENT else subtask.touches for subtask in plan.subtasks
+    ]
+
+
+def _in_time(conflicts: Conflicts, met: Mapping[int, Sequence[int]]) -> bool:
+    """Whether the files are few enough to try a schedule."""
+    held_by = Counter(key for own in conflicts.holds for key in own)
+    shared = sum(holders > 1 or key in conflicts.near for key, holders in held_by.items())
+    demands = sum(holders * (1 + len(met.get(key, ()))) for key, holders in held_by.items())
+    return demands <= MOST_DEMANDS and shared * len(conflicts.holds) <= MOST_CELLS
+
+
+def _met(conflicts: Conflicts) -> dict[int, list[int]]:
+    """For each key those of the others it can meet that can meet more: of two that meet, one has to know the other."""
+    near = conflicts.near
+    place = {key: (len(others), key) for key, others in near.items()}
+    return {
+        key: sorted(other for other in others if place[other] > place[key]) for key, others in near.items()
+    }
+
+
+def _work(plan: Plan, limits: Limits, conflicts: Conflicts, met: Mapping[int, Sequence[int]]) -> Work:
     index = {subtask.id: place for place, subtask in enumerate(plan.subtasks)}
-    conflicts = Conflicts(
-        [() if subtask.deliverable is Deliverable.DOCUMENT else subtask.touches for subtask in plan.subtasks]
-    )
-    met_by = [0] * len(conflicts.patterns)
-    for meets in conflicts.meets:
-        for key in meets:
-            met_by[key] += 1
+    wanted = [dict.fromkeys((*own, *(k for key in own for k in met.get(key, ())))) for own in conflicts.holds]
+    met_by = Counter(key for keys in wanted for key in keys)
     # Who holds a file's key takes all its units, who only meets it takes one: meeting alone is no conflict.
-    shared = {key: place + 1 for place, key in enumerate(k for k, count in enumerate(met_by) if count > 1)}
+    shared = {key: place + 1 for place, key in enumerate(k for k, count in met_by.items() if count > 1)}
     demands = []
-    for place, (holds, meets) in enumerate(zip(conflicts.holds, conflicts.meets, strict=True)):
-        slots = limits.parallel if conflicts.alone[place] else 1
-        files = [(shared[key], met_by[key] if key in holds else 1) for key in meets if key in shared]
+    for alone, holds, keys in zip(conflicts.alone, map(set, conflicts.holds), wanted, strict=True):
+        slots = limits.parallel if alone else 1
+        files = [(shared[key], met_by[key] if key in holds else 1) for key in keys if key in shared]
         demands.append([(0, slots), *files])
     return Work(
         seconds=[max(subtask.estimate.seconds.likely, 1) for subtask in plan.subtasks],
@@ -102,28 +139,35 @@ def longest_remaining(work: Work) -> list[int]:
 
 
 class Search:
-    """Local search over schedules, deterministic by its seed. It begins with the online rule's schedule."""
+    """Local search over schedules, deterministic by its seed. It begins with the online rule's schedule.
 
-    def __init__(self, work: Work, *, seed: int) -> None:
+    What is told not to go on before there is any schedule raises OutOfTime.
+    """
+
+    def __init__(self, work: Work, *, seed: int, keep_going: Callable[[], bool] = lambda: True) -> None:
         self._work = work
+        self._pace = Pace(keep_going)
         self._reversed = Work(
             seconds=work.seconds,
             needs=dependents(work.needs),
             demands=work.demands,
             capacities=work.capacities,
         )
-        self._play = Play(work)
+        self._play = Play(work, self._pace)
         self._chance = _Chance(seed)
         self.bound = _bound(work)
         self._left = 0
-        self._keep_going: Callable[[], bool] = lambda: True
         self.best_starts = self._play.starts(longest_remaining(work))
         self.best = finish_of(work, self.best_starts)
 
     def run(self, schedules: int, keep_going: Callable[[], bool] = lambda: True) -> None:
         """Try up to so many schedules, the online rule's included; stop early at the lower bound or when told to."""
         self._left = schedules - 1
-        self._keep_going = keep_going
+        self._pace.keep_going = keep_going
+        with suppress(OutOfTime):
+            self._search()
+
+    def _search(self) -> None:
         current = self._pushed_together(self.best_starts)
         while self._may_go_on():
             candidate = self._placed(self._work, self._moved(current))
@@ -138,7 +182,9 @@ class Search:
         """Return the priority list and the waits with which the dispatcher's rule keeps the best schedule.
 
         The third is when it then ends: later than the best schedule when there was no time to find all waits.
+        OutOfTime when there was none to find that out.
         """
+        self._pace.keep_going = keep_going
         starts, seconds = self.best_starts, self._work.seconds
         priorities = sorted(range(len(starts)), key=lambda node: (starts[node], starts[node] + seconds[node]))
         place = {node: place for place, node in enumerate(priorities)}
@@ -155,7 +201,10 @@ class Search:
                 break
             before = priorities[: place[early]]
             waits[early] = tuple(other for other in before if played[other] > played[early])
-            played = self._play.starts(priorities, waits)
+            try:
+                played = self._play.starts(priorities, waits)
+            except OutOfTime:
+                break
             if (finish := finish_of(self._work, played)) < best:
                 best, best_waits = finish, dict(waits)
         return priorities, best_waits, best
@@ -163,12 +212,12 @@ class Search:
     # --- moves ---------------------------------------------------------------------------------------
 
     def _may_go_on(self) -> bool:
-        return self._left > 0 and self.best > self.bound and self._keep_going()
+        return self._left > 0 and self.best > self.bound and self._pace.keep_going()
 
     def _placed(self, work: Work, wanted: Sequence[int]) -> list[int]:
         """Place the nodes in the wanted order, as far as what they need allows; remember the best schedule."""
         self._left -= 1
-        starts = Profile(work).place(_feasible(work, wanted))
+        starts = Profile(work, self._pace).place(_feasible(work, wanted))
         if work is self._work and (finish := finish_of(work, starts)) < self.best:
             self.best, self.best_starts = finish, starts
         return starts

@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from orchestrator.core.graph import dependents
+
+# So many looks at what is free take some milliseconds: as long as a schedule may go on unasked.
+STEPS_UNASKED = 100_000
+
+
+class OutOfTime(Exception):
+    """A schedule was given up in its midst."""
+
+
+class Pace:
+    """Asks now and then whether to go on. `keep_going` is asked once for so many steps, however long a schedule is."""
+
+    def __init__(self, keep_going: Callable[[], bool] = lambda: True) -> None:
+        self.keep_going = keep_going
+        self._left = STEPS_UNASKED
+
+    def take(self, steps: int) -> None:
+        self._left -= steps
+        if self._left < 0:
+            self._left = STEPS_UNASKED
+            if not self.keep_going():
+                raise OutOfTime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +58,9 @@ def finish_of(work: Work, starts: Sequence[int]) -> int:
 class Profile:
     """What is free over time. Places nodes one by one, each as early as it fits."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, pace: Pace | None = None) -> None:
         self._work = work
+        self._pace = pace or Pace()
         self._times = [0]
         self._free = [list(work.capacities)]
 
@@ -58,7 +81,7 @@ class Profile:
     def _take(self, earliest: int, length: int, demands: Sequence[tuple[int, int]]) -> int:
         times, free = self._times, self._free
         start = earliest
-        place = bisect_right(times, earliest) - 1
+        place = looked_from = bisect_right(times, earliest) - 1
         while place < len(times) and (times[place] <= start or times[place] < start + length):
             here = free[place]
             for resource, units in demands:
@@ -68,6 +91,9 @@ class Profile:
                     break
             place += 1
         first, last = self._cut(start), self._cut(start + length)
+        # A cut copies what is free of everything, which is quick for each.
+        seen = place - looked_from + last - first
+        self._pace.take(seen * (1 + len(demands)) + len(self._work.capacities) // 8)
         for here in free[first:last]:
             for resource, units in demands:
                 here[resource] -= units
@@ -83,10 +109,14 @@ class Profile:
 
 
 class Play:
-    """The dispatcher's rule: whenever something ends, start what fits, in order, going past what does not fit."""
+    """The dispatcher's rule: whenever something ends, start what fits, in order, going past what does not fit.
 
-    def __init__(self, work: Work) -> None:
+    Less one thing: it keeps no files free for who is passed too often. An order that was looked for passes nobody so.
+    """
+
+    def __init__(self, work: Work, pace: Pace | None = None) -> None:
         self._work = work
+        self._pace = pace or Pace()
         self._missing = [len(before) for before in work.needs]
 
     def starts(
@@ -97,6 +127,7 @@ class Play:
         rank = [0] * len(seconds)
         for place, node in enumerate(priorities):
             rank[node] = place
+        looks = [1 + len(wanted) + len(waits.get(node, ())) for node, wanted in enumerate(demands)]
         free = list(self._work.capacities)
         missing = list(self._missing)
         starts = [-1] * len(seconds)
@@ -109,6 +140,7 @@ class Play:
                 # Again as long as something starts, because a wait may be over by that.
                 started = False
                 left: list[int] = []
+                self._pace.take(sum([looks[priorities[at]] for at in eligible]))
                 for at in eligible:
                     node = priorities[at]
                     held = any(starts[other] < 0 for other in waits.get(node, ()))

@@ -1,16 +1,29 @@
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from heapq import heappop, heappush
+from itertools import combinations, pairwise
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.dispatch import Dispatch
 from orchestrator.core.domain import Ended, Limits, Outcome, Plan, SubtaskId, WaitingFor
 from orchestrator.core.events import AttemptFinished, AttemptStarted, Command, Land, Start, SubtaskLanded
+from orchestrator.core.globs import overlap
 from orchestrator.core.schedule import Lineup, Search, line_up, longest_remaining, work_of
-from orchestrator.core.schedule_play import Play, Profile, Work, finish_of
+from orchestrator.core.schedule_play import (
+    STEPS_UNASKED,
+    OutOfTime,
+    Pace,
+    Play,
+    Profile,
+    Work,
+    finish_of,
+)
 from tests.core.runs import TWO_RUNGS, finished, passed, plan, started, starts, subtask
 from tests.core.test_dispatch_properties import some_plan
 
@@ -138,10 +151,10 @@ def test_placing_one_by_one_fills_gaps():
     assert Profile(work).place([0, 2, 1]) == [0, 0, 4]
 
 
-def test_the_time_allowed_bounds_all_of_it_also_finding_the_waits():
-    """A plan that needs a hundred waits; every schedule that is tried or played takes a hundredth of the time."""
+def some_large_plan(count: int) -> Plan:
+    """A plan that needs about as many waits as it has subtasks."""
     chance = Random(4)
-    of = plan(
+    return plan(
         *[
             subtask(
                 f"s{number}",
@@ -149,9 +162,14 @@ def test_the_time_allowed_bounds_all_of_it_also_finding_the_waits():
                 touches=tuple(f"f{chance.randrange(10)}" for _ in range(2)),
                 seconds=chance.randrange(1, 60),
             )
-            for number in range(100)
+            for number in range(count)
         ]
     )
+
+
+def test_the_time_allowed_bounds_all_of_it_also_finding_the_waits():
+    """A plan that needs a hundred waits; every schedule that is tried or played takes a hundredth of the time."""
+    of = some_large_plan(100)
     asked: list[float] = []
 
     def time_left() -> float:
@@ -167,3 +185,110 @@ def test_the_time_allowed_bounds_all_of_it_also_finding_the_waits():
     work = work_of(of, limits)
     played = Play(work).starts([place[name] for name in lineup.first], waits)
     assert finish_of(work, played) < finish_of(work, Play(work).starts(longest_remaining(work)))
+
+
+@given(st.integers(0, 2**32))
+def test_what_is_looked_ahead_over_conflicts_where_the_files_do(seed):
+    of = some_plan(Random(seed))
+    work = work_of(of, Limits(parallel=5))
+    for (one, mine), (other, theirs) in combinations(enumerate(of.subtasks), 2):
+        used = Counter(dict(work.demands[one])) + Counter(dict(work.demands[other]))
+        meet = any(overlap(left, right) for left in mine.touches or () for right in theirs.touches or ())
+        alone = mine.touches is None or theirs.touches is None
+        assert any(units > work.capacities[resource] for resource, units in used.items()) is (meet or alone)
+
+
+class Looked(list[tuple[int, int]]):
+    """What a subtask occupies; it counts how many entries are looked at, in all of them."""
+
+    entries = 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        Looked.entries += len(self)
+        return super().__iter__()
+
+
+def crowded(files: int, parallel: int) -> Work:
+    """600 subtasks of which each changes so many of 2,000 files: one schedule takes long."""
+    chance = Random(files)
+    demands = [
+        Looked([(0, 1), *((1 + file, 1) for file in chance.sample(range(2000), k=files))]) for _ in range(600)
+    ]
+    return Work(
+        seconds=[chance.randrange(10, 600) for _ in range(600)],
+        needs=[()] * 600,
+        demands=demands,
+        capacities=[parallel, *([1] * 2000)],
+    )
+
+
+@pytest.mark.parametrize(("files", "parallel"), [(50, 4), (50, 64), (200, 4)])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda work, pace: Play(work, pace).starts(range(600)),
+        lambda work, pace: Play(work, pace).starts(range(600), {599: tuple(range(599))}),
+        lambda work, pace: Profile(work, pace).place(range(600)),
+        lambda work, pace: Search(work, seed=1, keep_going=pace.keep_going),
+    ],
+)
+def test_a_schedule_that_takes_long_asks_in_its_midst_and_is_given_up_when_told(files, parallel, schedule):
+    work = crowded(files, parallel)
+    asked = [Looked.entries]
+
+    def keep_going() -> bool:
+        asked.append(Looked.entries)
+        return len(asked) < 5
+
+    with pytest.raises(OutOfTime):
+        schedule(work, Pace(keep_going))
+    assert len(asked) == 5
+    # What is seen at once, all that could start, is not taken apart.
+    at_once = 600 * (files + 1)
+    assert all(after - before <= STEPS_UNASKED + at_once for before, after in pairwise(asked))
+
+
+def test_no_time_at_all_leaves_the_order_as_it_is_wherever_it_runs_out():
+    """The time is over at the first question, the second ...: never a worse order, never a question after the last."""
+    of = some_large_plan(100)
+    limits = Limits(parallel=4)
+    for last in range(1, 30):
+        asked = 0
+
+        def time_left(last: int = last) -> float:
+            nonlocal asked
+            asked += 1
+            return 1.0 if asked < last else 0.0
+
+        line_up(of, limits, seed=1, time_left=time_left)
+        # Once by the search, and once by the waits when a better order was found.
+        assert asked <= last + 2
+
+
+@pytest.mark.parametrize(
+    "touches",
+    [
+        lambda n: (f"**/*n{n}*.py",),
+        lambda n: tuple(f"f{(n * 31 + k * 97) % 20_000}" for k in range(200)),
+        lambda n: (*(f"g{n // 2}-{k}" for k in range(200)), "z.py"),
+    ],
+)
+def test_a_plan_too_large_for_a_single_schedule_is_not_looked_ahead_over(touches):
+    def time_left() -> float:
+        raise AssertionError("asked")
+
+    of = plan(*(subtask(f"s{n}", touches=touches(n), seconds=n % 7 + 1) for n in range(600)))
+    assert line_up(of, Limits(parallel=4), seed=1, time_left=time_left) is None
+
+
+def test_a_glob_over_many_paths_is_looked_ahead_over():
+    chance = Random(1)
+    of = plan(
+        *(
+            subtask(
+                f"s{n}", touches=("src/**",) if n % 2 else (f"src/{n}.py",), seconds=chance.randrange(1, 600)
+            )
+            for n in range(600)
+        )
+    )
+    assert sum(map(len, work_of(of, Limits()).demands)) <= 3 * 600
