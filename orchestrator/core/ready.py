@@ -39,7 +39,9 @@ def start_of(node: int) -> Place:
 class ReadyQueue:
     """Subtasks 0, 1, 2 ... that could run now. `ranks[n]` orders them: 0 is the most urgent, all different.
 
-    `waits[n]` are more urgent subtasks that n is kept back for, until they have started or cannot start now.
+    `waits[n]` are more urgent subtasks that n is kept back for, until they have started or cannot start now, or n's
+    turn has come all the same: all before it have landed but for fewer than there are slots. One that is awaited may
+    be late by hours.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class ReadyQueue:
         self._heap: list[int] = []
         self._parked: dict[Place, list[int]] = {}
         self._overtaken: dict[ModelAlias | None, list[int]] = {}
+        self._parallel = parallel
         self._patience = PATIENCE * parallel
         self._landed: list[int] = []
         self._has_landed = bytearray(len(ranks))
@@ -76,6 +79,7 @@ class ReadyQueue:
         self._alone = -1
         self._waits = dict(waits or {})
         self._awaited = {other for others in self._waits.values() for other in others}
+        self._kept_back: list[int] = []
 
     # --- the queue -------------------------------------------------------------------------------
 
@@ -199,6 +203,12 @@ class ReadyQueue:
             insort(self._landed, self._rank[node])
         if not self._holders:
             self._pass_on(ALONE)
+        while self._kept_back and self._has_its_turn(self._kept_back[0]):
+            rank = heappop(self._kept_back)
+            line = self._queued.get(self._at[rank])
+            if line is not None and isinstance(line.parked_on, int) and line.parked_on < ALONE:
+                line.parked_on = None
+                heappush(self._heap, rank)
 
     # --- looking -----------------------------------------------------------------------------------
 
@@ -228,9 +238,10 @@ class ReadyQueue:
     def _obstacle(self, node: int, model: ModelAlias | None) -> Place | None:
         """The place where a subtask has to be parked; a file may also be one that is kept free for the favourite."""
         files = self._files[node]
-        for other in self._waits.get(node, ()):
-            if other in self._awaited:
-                return start_of(other)
+        if node in self._waits and not self._has_its_turn(self._rank[node]):
+            for other in self._waits[node]:
+                if other in self._awaited:
+                    return start_of(other)
         if files.alone and self._holders:
             return ALONE
         key = files.met(self._holder)
@@ -239,6 +250,9 @@ class ReadyQueue:
         if key >= 0:
             return key
         return model if self._is_full(model) else None
+
+    def _has_its_turn(self, rank: int) -> bool:
+        return len(self._landed) + self._parallel > rank
 
     def _is_full(self, model: ModelAlias | None) -> bool:
         return model is not None and self._room.get(model, 1) <= 0
@@ -249,9 +263,13 @@ class ReadyQueue:
         rank = line.ranks[0]
         line.parked_on = place
         heappush(self._parked.setdefault(place, []), rank)
-        if isinstance(place, str) or place < ALONE:
+        if isinstance(place, str):
             return
-        if line.files.several and line.overtaken != rank:
+        if place < ALONE:
+            heappush(self._kept_back, rank)
+            return
+        # An order that was looked for puts up with what is kept back being passed.
+        if line.files.several and line.overtaken != rank and self._at[rank] not in self._waits:
             line.overtaken = rank
             heappush(self._overtaken.setdefault(line.model, []), rank)
         if place in self._reserved and place not in self._holder:

@@ -61,10 +61,14 @@ class Rule:
         for node in sorted(self.queued):
             if len(self.running) >= self.parallel or any(self.touches[other] is None for other in active):
                 return None
-            if any(other in self.awaited for other in self.waits.get(node, ())):
+            has_its_turn = len(self.landed) + self.parallel > node
+            if not has_its_turn and any(other in self.awaited for other in self.waits.get(node, ())):
                 continue
             if any(self.meet(node, other) for other in active):
-                overtaken = sum(other > node for other in self.landed) >= PATIENCE * self.parallel
+                overtaken = (
+                    node not in self.waits
+                    and sum(other > node for other in self.landed) >= PATIENCE * self.parallel
+                )
                 full = self.room.get(self.queued[node], 1) <= 0  # type: ignore[call-overload]
                 if favourite is None and overtaken and not full and self.can_wait_for_one_of_several(node):
                     favourite = node
@@ -333,6 +337,20 @@ def test_one_pushed_again_for_another_model_waits_for_that_model():
     ready.push(0, LARGE)
     assert ready.pop() == 0
     assert ready.pop() is None
+
+
+def test_who_is_kept_back_goes_on_when_its_turn_has_come_and_the_awaited_one_is_late():
+    """5 is kept back for 4, which nobody queues; it is the turn of 5 when four of those before it have landed."""
+    ready = queue([()] * 8, parallel=2, waits={5: (4,)})
+    start_all_of(ready, 0, 5)
+    assert all_of(ready) == [0]
+    assert ready.busy(5) == start_of(4)
+    end(ready, 0)
+    for node in (6, 1, 7):
+        ready.push(node, None)
+        assert all_of(ready) == [node]
+        end(ready, node)
+    assert all_of(ready) == [5]
 
 
 # --- what meets what -----------------------------------------------------------------------------------

@@ -108,7 +108,8 @@ def test_a_subtask_that_is_kept_back_says_for_whom_and_goes_when_that_one_cannot
         first=(SubtaskId("a"), SubtaskId("b"), SubtaskId("c")),
         waits=((SubtaskId("c"), (SubtaskId("b"),)),),
     )
-    dispatch = Dispatch(of, escalation=TWO_RUNGS, lineup=lineup, limits=Limits(attempts_per_rung=1))
+    limits = Limits(parallel=2, attempts_per_rung=1)
+    dispatch = Dispatch(of, escalation=TWO_RUNGS, lineup=lineup, limits=limits)
     assert starts(dispatch.begin()) == ["a#1"]
     assert dispatch.waiting(SubtaskId("c")) == (WaitingFor.SLOT, "kept free for b, which is more urgent")
     dispatch.handle(started("a#1"))
