@@ -237,7 +237,8 @@ def optimality(options: argparse.Namespace, report: dict[str, object]) -> bool:
     instances = list(projects(options.data))[:: 8 if options.quick else 1]
     report["projects"] = len(instances)
     failed = False
-    print(f"\n{len(instances)} projects of PSPLIB j30: gap to the proven optimum, %")
+    sample = ", a sample: the limits are for all" if options.quick else ""
+    print(f"\n{len(instances)} projects of PSPLIB j30{sample}: gap to the proven optimum, %")
     print(f"{'schedules':>24} {'mean':>6} {'p95':>6} {'max':>6} {'optimal':>8} {'ms each':>8}   limit")
     for schedules, limit in LIMITS.items():
         began = time.process_time()
@@ -249,7 +250,8 @@ def optimality(options: argparse.Namespace, report: dict[str, object]) -> bool:
         gaps = [100 * (span / best - 1) for span, (_, best, _) in zip(spans, instances, strict=True)]
         found = {**summary(gaps), "milliseconds": cost, "limit": limit}
         report[str(schedules)] = found
-        failed |= found["mean"] > limit
+        # The limits are for all projects; those of a sample happen to be harder or easier.
+        failed |= found["mean"] > limit and not options.quick
         name = "online rule" if schedules == 1 else f"{schedules:,} looked ahead"
         print(
             f"{name:>24} {found['mean']:6.2f} {found['p95']:6.1f} {found['max']:6.1f} "
