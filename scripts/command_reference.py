@@ -33,6 +33,7 @@ HEAD = """\
 | 4 | no model that could do it: a key or a price is missing |
 | 5 | the plan is invalid |
 | 130, 143 | interrupted by you, by SIGTERM; `resume` goes on |
+| 141 | the reader of the output has closed the pipe; a run that had begun goes on with `resume` |
 
 What a program should read goes to standard output; progress, questions and errors go to standard error.
 """

@@ -50,6 +50,7 @@ COMMANDS: dict[str, Entry] = {
 }
 
 
+CLOSED_PIPE = 141  # What a shell reports of a program that SIGPIPE ended.
 HELP_OPTIONS = ("-h", "--help", "help")
 
 
@@ -88,12 +89,12 @@ def run(arguments: list[str]) -> int:
         arguments = arguments[1:]
     try:
         if not arguments or arguments[0] in HELP_OPTIONS:
-            print(usage())
+            print(usage(), flush=True)
             return 0 if arguments else 2
         if arguments[0] == "--version":
             from orchestrator import __version__
 
-            print(f"orchestrator {__version__}")
+            print(f"orchestrator {__version__}", flush=True)
             return 0
         if arguments[0] not in COMMANDS:
             from orchestrator.core.text import did_you_mean, one_line
@@ -104,8 +105,10 @@ def run(arguments: list[str]) -> int:
         return _run_command(arguments[0], arguments[1:])
     except BrokenPipeError:
         # The reader has gone; nothing more can be said to it, and Python must not try at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+        return CLOSED_PIPE
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
@@ -128,7 +131,9 @@ def _run_command(name: str, arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         command = load(name)
-        outcome = command.main(args=arguments, prog_name=f"orchestrator {name}", standalone_mode=False)
+        # Not its `main`, which makes of a closed pipe exit code 1, and of an interruption one that says nothing.
+        with command.make_context(f"orchestrator {name}", list(arguments)) as context:
+            outcome = command.invoke(context)
         sys.stdout.flush()
         return outcome if isinstance(outcome, int) else 0
     except OrchestratorError as error:
@@ -142,7 +147,7 @@ def _run_command(name: str, arguments: list[str]) -> int:
     except _Terminated:
         _say("terminated")
         return 143
-    except (typer.Abort, KeyboardInterrupt):
+    except (typer.Abort, EOFError, KeyboardInterrupt):
         _say("interrupted")
         return 130
     except usage_error as error:
