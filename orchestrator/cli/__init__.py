@@ -76,6 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the exit code of the design: errors are one line, no traceback."""
     import gc
 
+    _replace_missing_streams()
     code = run(sys.argv[1:] if arguments is None else arguments)
     # The process ends: looking through all its modules for garbage first would be for nothing.
     gc.freeze()
@@ -109,6 +110,15 @@ def run(arguments: list[str]) -> int:
         for descriptor in (1, 2):
             os.dup2(nowhere, descriptor)
         return CLOSED_PIPE
+
+
+def _replace_missing_streams() -> None:
+    """Let a standard stream that was closed be /dev/null: the next file opened would get its number otherwise."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            found = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(found, found == number)
+            setattr(sys, name, os.fdopen(found, "w" if number else "r", encoding="utf-8", errors="replace"))
 
 
 def _run_command(name: str, arguments: list[str]) -> int:

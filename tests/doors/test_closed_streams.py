@@ -1,4 +1,4 @@
-"""A reader of the output that has gone."""
+"""A reader that has gone, and standard streams that were never there."""
 
 from __future__ import annotations
 
@@ -61,3 +61,29 @@ def test_a_run_whose_first_line_closes_the_pipe_has_begun_nothing(scene: Scene):
     done = shell(scene, "$run 2>&1 | true; echo ${PIPESTATUS[0]}", *asked)
     assert done.stdout == "141\n", done.stderr
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "command",
+    [["runs"], ["doctor"], ["nothing"], ["plan", "Improve this application", "--offline"]],
+    ids="-".join,
+)
+def test_a_missing_stream_is_as_good_as_dev_null(scene: Scene, command: list[str], streams: str):
+    missing = shell(scene, f"$run {streams}", *command)
+    nowhere = shell(scene, f"$run {streams.replace('&-', '/dev/null')}", *command)
+    assert (missing.returncode, missing.stdout, missing.stderr) == (
+        nowhere.returncode,
+        nowhere.stdout,
+        nowhere.stderr,
+    )
+    assert "Traceback" not in missing.stderr
+
+
+@pytest.mark.slow
+def test_a_run_without_standard_output_is_carried_out(scene: Scene):
+    plan = small_plan(scene)
+    asked = ["run", str(plan), "--yes", "--scripted", str(SCRIPT), "--budget", "1"]
+    done = shell(scene, "$run >&-", *asked)
+    assert done.returncode == 0, done.stderr
+    assert scene.report()["state"] == "done"
