@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,6 +71,7 @@ def history(
     moment = _moment(since)
     home = open_home(config)
     records = _records(home)
+    run = None if run is None else _run_named(records, run)
     if calibration:
         _print_rows(_calibration_rows(home, records, run), csv=csv, as_json=as_json)
         return
@@ -325,6 +327,32 @@ def _records(home: Home) -> Records | None:
         home.store.close()
         records = Records(path)
     return records
+
+
+def _run_named(records: Records | None, wanted: str) -> str:
+    """The whole name of a run that was journalled or paid for: the planning of one that never began counts too.
+
+    Raises NoSuchRun.
+    """
+    from orchestrator.adapters.runs import KnownRun, Standing, choose_run
+    from orchestrator.core.domain import RunId
+
+    names = [span.run for span in records.runs()] if records is not None else []
+    names += [RunId(entry.run) for entry in (records.entries() if records is not None else ()) if entry.run]
+    # What is chosen by is the name alone.
+    nothing = KnownRun(
+        run=RunId(""),
+        repository="",
+        goal="",
+        branch="",
+        subtasks=0,
+        standing=Standing.STOPPED,
+        reason="",
+        started_at="",
+        last_at="",
+        scripted="",
+    )
+    return choose_run([replace(nothing, run=name) for name in dict.fromkeys(names)], wanted).run
 
 
 def _status(home: Home) -> Status:

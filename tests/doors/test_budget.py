@@ -102,6 +102,16 @@ def test_the_history_comes_as_a_table_as_csv_and_as_json(run):
     assert run("history", "--calibration").startswith("model")
 
 
+def test_the_history_of_a_run_takes_a_short_name_and_refuses_one_that_is_not_there(run):
+    assert "no run '79b2' here" in run("history", "--run", "79b2", code=2)
+    spend_a_little()
+    assert run("history", "--run", RUN[-4:]) == run("history", "--run", RUN)
+    assert "=1+1" in run("history", "--run", RUN[-4:])
+    for form in ((), ("--json",), ("--csv",), ("--calibration",)):
+        assert "no run '79b2' here" in run("history", "--run", "79b2", *form, code=2)
+    assert run("history", "--run", RUN[-4:], "--since", "2999-01-01") == "no such calls\n"
+
+
 def test_an_ambiguous_hold_is_settled_by_the_provider_s_bill_or_accepted_and_the_reason_is_kept(run):
     spend_a_little()
     assert "hold 4 (ambiguous)" in run("reconcile")
