@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import typer
 from orchestrator.core.domain import OrchestratorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from orchestrator.core.domain import Plan
     from orchestrator.core.planning_edits import Edited
@@ -32,6 +33,26 @@ def say(line: str) -> None:
 def on_terminal() -> bool:
     """Whether somebody is there to answer."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+@contextmanager
+def telling_cut_calls(home: Home) -> Iterator[None]:
+    """Say what a call is charged that SIGINT or SIGTERM cuts off in the block: nobody knows its bill."""
+    began = home.clock.epoch_seconds()
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        from orchestrator.adapters.state import database
+        from orchestrator.core.ports import Flag
+
+        for entry in home.store.entries(since=began) if database(home.state).exists() else ():
+            if Flag.CUT in entry.flags and entry.charged and entry.purpose == "planning":
+                unpaid = ", scripted, not paid" if entry.scripted else ""
+                say(
+                    f"{entry.what} was cut off and may be billed: its whole hold of {entry.charged.rounded()} is "
+                    f"charged{unpaid} (hold {entry.hold} of `orchestrator budget history`)"
+                )
+        raise
 
 
 def shown(home: Home, drawn: Drawn) -> str:
@@ -66,12 +87,14 @@ def approve(home: Home, drawn: Drawn, *, ask: bool) -> Plan | None:
         warn(drawn)
         if not ask:
             return drawn.plan
-        drawn = asked_questions(home, drawn)
         try:
+            drawn = asked_questions(home, drawn)
             choice = typer.prompt(CHOICES, default="r", err=True).strip().lower()[:1]
-        except typer.Abort:
-            # The end of the input is no consent.
+        except typer.Abort as stop:
             typer.echo("", err=True)
+            if isinstance(stop.__context__, KeyboardInterrupt):
+                raise
+            # The end of the input is no consent.
             return None
         match choice:
             case "r":
@@ -224,7 +247,8 @@ def asked_questions(home: Home, drawn: Drawn) -> Drawn:
     if not changed or drawn.wish is None:
         return drawn
     try:
-        drawn = redraw(home, plan, say, wish=drawn.wish)
+        with telling_cut_calls(home):
+            drawn = redraw(home, plan, say, wish=drawn.wish)
     except OrchestratorError as error:
         say(f"error: {error}; the plan stays as it is, with your answers noted")
         return drawn
@@ -240,4 +264,5 @@ def _asked_again(home: Home, drawn: Drawn) -> Drawn:
     if not remark:
         return drawn
     wish = drawn.wish or Wish(goal=drawn.plan.goal)
-    return redraw(home, drawn.plan, say, wish=wish, remark=remark)
+    with telling_cut_calls(home):
+        return redraw(home, drawn.plan, say, wish=wish, remark=remark)

@@ -17,6 +17,7 @@ from orchestrator.cli.approval import (
     remarks_of,
     say,
     shown,
+    telling_cut_calls,
     warn,
 )
 from orchestrator.core.domain import OrchestratorError
@@ -188,7 +189,8 @@ def plan_for(
             fresh=fresh,
             manner=manner,
         )
-        return inferred(home, drawn, say, before_paying=before_paying)
+        with telling_cut_calls(home):
+            return inferred(home, drawn, say, before_paying=before_paying)
     if tag is not None:
         raise WrongUse("--tag chooses a tag of a task-master file: name that file")
     goal, saved = (goal_from_stdin(), None) if what == "-" else goal_or_plan(what)
@@ -212,7 +214,8 @@ def plan_for(
         if before_paying is not None and not offline:
             checked_goal(goal)
             before_paying()
-        return draw(home, wish, say)
+        with telling_cut_calls(home):
+            return draw(home, wish, say)
     # A dry run gives the same bytes whatever ran meanwhile; before a run the best forecast counts.
     drawn = reopened(home, saved, past=None if run is None else past_of(home), manner=manner)
     # The wish names the budget; asking again is possible from a saved plan too.
@@ -225,7 +228,8 @@ def plan_for(
     if revise is not None or changed:
         from orchestrator.plan_making import redraw
 
-        return redraw(home, drawn.plan, say, wish=wish, remark=revise or "")
+        with telling_cut_calls(home):
+            return redraw(home, drawn.plan, say, wish=wish, remark=revise or "")
     return drawn
 
 

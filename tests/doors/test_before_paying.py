@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -70,6 +71,13 @@ def test_a_signal_while_the_planner_thinks_ends_at_once_and_leaves_nothing(
         said, _ = process.communicate(timeout=30)
     assert process.returncode == code, said
     assert "Traceback" not in said
+    *_, charged, last = said.splitlines()
+    assert last == {130: "interrupted", 143: "terminated"}[code]
+    assert re.fullmatch(
+        r"the planning call was cut off and may be billed: its whole hold of \$0\.\d+ is charged, scripted, not paid "
+        r"\(hold 1 of `orchestrator budget history`\)",
+        charged,
+    )
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     assert scene.fingerprint() == before

@@ -103,6 +103,11 @@ def test_quitting_and_ending_the_input_run_nothing_and_spend_nothing(repository:
     child.sendeof()
     child.expect_exact("nothing was run")
     assert ended(child) == 0
+    child = orchestrator("run", "plan.json")
+    child.expect(r"answer \[sqlite\]: ")
+    child.sendeof()
+    child.expect_exact("nothing was run")
+    assert ended(child) == 0
     assert not database(state_directory()).exists()
 
 
@@ -128,6 +133,14 @@ def test_interrupting_the_choice_ends_with_130(orchestrator: Spawn):
     child = orchestrator("run", "plan.json")
     child.expect(r"answer \[sqlite\]: ")
     child.sendintr()
+    child.expect(r"\ninterrupted\r\n")
+    assert ended(child) == 130
+    child = orchestrator("run", "plan.json")
+    child.expect(r"answer \[sqlite\]: ")
+    child.sendline("")
+    child.expect(CHOICE)
+    child.sendintr()
+    child.expect(r"\ninterrupted\r\n")
     assert ended(child) == 130
 
 
