@@ -66,10 +66,14 @@ def await_start(
     """
     from orchestrator.adapters.run_lock import occupant
 
+    def begun() -> bool:
+        return any(True for _ in home.store.events(run))
+
     until = time.monotonic() + seconds
-    while time.monotonic() < until and not any(True for _ in home.store.events(run)):
+    while time.monotonic() < until and not begun():
         code = exit_code(process)
-        if code is not None:
+        # It may have begun and ended since we looked.
+        if code is not None and not begun():
             said = log.read_text("utf-8", "replace").strip().splitlines()
             why = said[-1].removeprefix("error: ") if said else "it said nothing"
             raise DidNotStart(one_line(why, 300), exit_code=code if code > 0 else 1)

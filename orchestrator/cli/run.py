@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -116,7 +117,8 @@ def run(
         source_file=what if what.endswith((".json", ".md")) else None,
     )
     if detach:
-        _go_on_in_the_background(home, approved, choices, write_status=write_status)
+        paid = drawn.making is not None and drawn.making.calls > 0
+        _go_on_in_the_background(home, approved, choices, paid=paid, write_status=write_status)
         return
     code = carry_out(home, approved, choices, as_json=as_json)
     if write_status:
@@ -143,14 +145,18 @@ def carry_out(home: Home, plan: Plan, choices: Choices, *, as_json: bool = False
         return ending.exit_code
 
 
-def _go_on_in_the_background(home: Home, plan: Plan, choices: Choices, *, write_status: bool = False) -> None:
+def _go_on_in_the_background(
+    home: Home, plan: Plan, choices: Choices, *, paid: bool, write_status: bool = False
+) -> None:
     """Start the same run in a process of its own, from the approved plan; return when its journal has begun.
+
+    `paid` says that a model made the plan just now.
 
     A suite that takes longer is not waited for: the run holds the repository, and `show --follow` waits for it.
     """
     from orchestrator.adapters.plan_files import write_plan
     from orchestrator.adapters.state import run_directory
-    from orchestrator.launching import await_start, launch
+    from orchestrator.launching import DidNotStart, await_start, launch
 
     assert choices.run is not None
     directory = run_directory(home.state, choices.run)
@@ -179,7 +185,18 @@ def _go_on_in_the_background(home: Home, plan: Plan, choices: Choices, *, write_
         environ=home.environ,
         options=options,
     )
-    await_start(home, run, process, log=log, seconds=DETACH_SECONDS, journalled=True)
+    try:
+        await_start(home, run, process, log=log, seconds=DETACH_SECONDS, journalled=True)
+    except DidNotStart:
+        # Its last word is in the error; the plan stays only where it was paid for.
+        log.unlink(missing_ok=True)
+        if paid:
+            typer.echo(f"the plan is kept: `orchestrator run {saved}` runs it", err=True)
+        else:
+            saved.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        raise
     typer.echo(f"run {run} goes on in the background (process {process})")
     typer.echo(f"watch it: orchestrator show {run} --follow")
 

@@ -82,3 +82,31 @@ def test_a_signal_while_the_planner_thinks_ends_at_once_and_leaves_nothing(
         os.killpg(process.pid, 0)
     assert scene.fingerprint() == before
     assert len(scene.git("worktree", "list").splitlines()) == 1
+
+
+def test_a_paid_plan_whose_detached_run_is_refused_is_kept_and_nothing_else_of_it(scene: Scene):
+    subtask = {
+        "id": "fix-it",
+        "title": "Fix it",
+        "instructions": "Fix it.",
+        "category": "cheap/bug-fixes",
+        "deliverable": "edit",
+        "touches": ["README.md"],
+        "checks": [{"kind": "tests", "targets": ["tests"]}],
+    }
+    answer = {"rules": [{"name": "plan", "text": json.dumps({"subtasks": [subtask]}), "barrier": "plan"}]}
+    state = scene.scratch / "state"
+    with ScriptedProvider(json.dumps(answer)) as provider:
+        process = scene.start("run", GOAL, "--yes", "--detach", "--budget", "0.5", "--scripted", provider.url)
+        assert provider.wait_until_held("plan", timeout_seconds=60)
+        # Somebody else's run begins while the planner thinks.
+        with RunLock.acquire(
+            Repository.open(scene.repository), state, run=RunId("20261123-101500-3f9a"), clock=SystemClock()
+        ):
+            provider.release("plan")
+            said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    kept, error = said.splitlines()[-2:]
+    assert error.startswith("error: the run did not start: run 20261123-101500-3f9a (process ")
+    (left,) = state.glob("runs/*/*")
+    assert kept == f"the plan is kept: `orchestrator run {left}` runs it"

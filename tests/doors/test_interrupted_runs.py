@@ -161,3 +161,4 @@ def test_what_refuses_a_detached_run_is_said_at_once_and_with_its_own_exit_code(
     assert time.monotonic() - began < 30
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: the run did not start: checks cannot run here: ")
+    assert list((scene.scratch / "state" / "runs").iterdir()) == []
