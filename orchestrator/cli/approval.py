@@ -15,6 +15,7 @@ from orchestrator.core.domain import OrchestratorError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from orchestrator.cli.selection import Selected, Selection
     from orchestrator.core.domain import Plan
     from orchestrator.core.planning_edits import Edited
     from orchestrator.plans import Drawn
@@ -55,14 +56,23 @@ def telling_cut_calls(home: Home) -> Iterator[None]:
         raise
 
 
-def shown(home: Home, drawn: Drawn) -> str:
-    """The priced plan as text."""
+def shown(home: Home, drawn: Drawn, part: Selected | None = None) -> str:
+    """The priced plan as text; `part` is what a run would take of it."""
     from orchestrator.adapters.plan_text import WIDTH, priced_plan_text
 
     remarks = [*([drawn.scripted] if drawn.scripted else []), *drawn.notes]
     # In a file or a pipe the same width everywhere, so that the same plan gives the same bytes.
     width = shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() or sys.stderr.isatty() else WIDTH
-    return priced_plan_text(drawn.plan, drawn.forecast, vendors=_vendors(home), remarks=remarks, width=width)
+    text = priced_plan_text(drawn.plan, drawn.forecast, vendors=_vendors(home), remarks=remarks, width=width)
+    if part is None:
+        return text
+    return "\n".join([text, *(line for told in part.lines() for line in _fitted(told, width))]) + "\n"
+
+
+def _fitted(line: str, width: int) -> list[str]:
+    from orchestrator.core.text import wrapped
+
+    return wrapped(line.lstrip(), width, first=" " * (len(line) - len(line.lstrip())))
 
 
 def remarks_of(drawn: Drawn) -> list[str]:
@@ -77,18 +87,26 @@ def _vendors(home: Home) -> dict[str, str]:
     return {alias: " or ".join(dict.fromkeys(item.vendor for item in pool)) for alias, pool in pools.items()}
 
 
-def approve(home: Home, drawn: Drawn, *, ask: bool) -> Plan | None:
+def approve(home: Home, drawn: Drawn, *, ask: bool, chosen: Selection | None = None) -> Plan | None:
     """Show the priced plan and return it as the user wants it run; None when they do not.
 
     Without `ask` it is shown and taken as it is. Nothing is spent here except by `ask again`, which says its price.
+    `chosen` must fit the plan; one that is changed so that it does not fit any more is not run.
     """
     while True:
-        typer.echo(shown(home, drawn), err=True, nl=False)
-        warn(drawn)
+        part, fault = _part(home, drawn, chosen)
+        typer.echo(shown(home, drawn, part), err=True, nl=False)
+        warn(drawn, part)
+        if fault:
+            say(f"error: {fault}")
         if not ask:
             return drawn.plan
         try:
-            drawn = asked_questions(home, drawn)
+            asked = asked_questions(home, drawn)
+            if asked.plan.subtasks != drawn.plan.subtasks:
+                drawn = asked
+                continue
+            drawn = asked
             choice = typer.prompt(CHOICES, default="r", err=True).strip().lower()[:1]
         except typer.Abort as stop:
             typer.echo("", err=True)
@@ -97,8 +115,10 @@ def approve(home: Home, drawn: Drawn, *, ask: bool) -> Plan | None:
             # The end of the input is no consent.
             return None
         match choice:
-            case "r":
+            case "r" if not fault:
                 return drawn.plan
+            case "r":
+                say("the plan as it is now cannot be run so: change it again, or quit")
             case "q":
                 return None
             case "e" | "d" | "a":
@@ -107,20 +127,33 @@ def approve(home: Home, drawn: Drawn, *, ask: bool) -> Plan | None:
                 say(f"type one letter of {CHOICES}")
 
 
-def warn(drawn: Drawn) -> None:
-    """Say what speaks against running the plan as it is."""
+def _part(home: Home, drawn: Drawn, chosen: Selection | None) -> tuple[Selected | None, str]:
+    """What a run would take of the plan, None for all; and why it cannot be run so, where it cannot."""
+    if not chosen:
+        return None, ""
+    from orchestrator.cli.selection import selected
+
+    try:
+        return selected(home, drawn, chosen), ""
+    except typer.BadParameter as error:
+        return None, f"{error.param_hint}: {error}"
+
+
+def warn(drawn: Drawn, part: Selected | None = None) -> None:
+    """Say what speaks against running the plan, or `part` of it, as it is."""
     for reason in drawn.stale:
         say(f"warning: {reason}")
-    for reason in _above_budget(drawn):
+    for reason in _above_budget(drawn, part):
         say(f"warning: {reason}")
 
 
-def _above_budget(drawn: Drawn) -> list[str]:
+def _above_budget(drawn: Drawn, part: Selected | None = None) -> list[str]:
     budget = drawn.wish.budget if drawn.wish else None
-    dollars = drawn.forecast.dollars
+    dollars = drawn.forecast.dollars if part is None else part.dollars
     if budget is None or dollars is None or dollars.likely <= budget:
         return []
-    return [f"the plan likely costs {dollars.likely.rounded()}, the budget is {budget}: it will pause there"]
+    what = "the plan" if part is None else "what is selected"
+    return [f"{what} likely costs {dollars.likely.rounded()}, the budget is {budget}: it will pause there"]
 
 
 def _changed(home: Home, drawn: Drawn, choice: str) -> Drawn:
@@ -248,12 +281,10 @@ def asked_questions(home: Home, drawn: Drawn) -> Drawn:
         return drawn
     try:
         with telling_cut_calls(home):
-            drawn = redraw(home, plan, say, wish=drawn.wish)
+            return redraw(home, plan, say, wish=drawn.wish)
     except OrchestratorError as error:
         say(f"error: {error}; the plan stays as it is, with your answers noted")
         return drawn
-    typer.echo(shown(home, drawn), err=True, nl=False)
-    return drawn
 
 
 def _asked_again(home: Home, drawn: Drawn) -> Drawn:

@@ -14,7 +14,7 @@ from orchestrator.core.domain import OrchestratorError
 DETACH_SECONDS = 60.0
 
 if TYPE_CHECKING:
-    from orchestrator.core.domain import Plan, Policy, SubtaskId
+    from orchestrator.core.domain import Plan, Policy, RunId
     from orchestrator.session import Choices
     from orchestrator.wiring import Home
 
@@ -30,7 +30,8 @@ def run(
     budget: Annotated[str | None, typer.Option(metavar="USD", help="The most this run may spend.")] = None,
     model: Annotated[str | None, typer.Option(metavar="ALIAS", help="Use this model for everything.")] = None,
     only: Annotated[
-        str | None, typer.Option(metavar="IDS", help="Only these subtasks and what they need, by commas.")
+        str | None,
+        typer.Option(metavar="IDS", help="Only these and what they need: ids or numbers, by commas."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the next so many subtasks.")] = None,
     parallel: Annotated[int | None, typer.Option(min=1, max=64, help="Subtasks at once.")] = None,
@@ -71,11 +72,13 @@ def run(
     from orchestrator.cli.amounts import dollars, named_model, seconds
     from orchestrator.cli.approval import approve, on_terminal
     from orchestrator.cli.plan import plan_for
+    from orchestrator.cli.selection import selection
     from orchestrator.core.domain import RunId
     from orchestrator.plans import Manner
     from orchestrator.session import Choices, new_run_id
     from orchestrator.wiring import open_home
 
+    chosen = selection(only, limit)
     home = open_home(config, scripted=scripted)
     cap = dollars(budget, "--budget")
     if os.environ.get("CI") == "true" and cap is None:
@@ -99,7 +102,15 @@ def run(
         before_paying=lambda: _look_first(home, given),
         manner=Manner(parallel=parallel, policy=chosen_policy, model=override),
     )
-    approved = approve(home, drawn, ask=not yes and not as_json and on_terminal())
+    paid = drawn.making is not None and drawn.making.calls > 0
+    try:
+        chosen.of(drawn.plan)
+    except typer.BadParameter:
+        # Of a goal nobody can know the subtasks before the plan is paid for.
+        if paid:
+            _keep(home, drawn.plan, name)
+        raise
+    approved = approve(home, drawn, ask=not yes and not as_json and on_terminal(), chosen=chosen)
     if approved is None:
         typer.echo("nothing was run", err=True)
         return
@@ -107,7 +118,7 @@ def run(
         run=name,
         budget=cap,
         model=override,
-        only=_selection(approved, only, limit),
+        only=chosen.of(approved),
         parallel=parallel,
         policy=chosen_policy,
         max_seconds=most_seconds,
@@ -117,7 +128,6 @@ def run(
         source_file=what if what.endswith((".json", ".md")) else None,
     )
     if detach:
-        paid = drawn.making is not None and drawn.making.calls > 0
         _go_on_in_the_background(home, approved, choices, paid=paid, write_status=write_status)
         return
     code = carry_out(home, approved, choices, as_json=as_json)
@@ -154,15 +164,11 @@ def _go_on_in_the_background(
 
     A suite that takes longer is not waited for: the run holds the repository, and `show --follow` waits for it.
     """
-    from orchestrator.adapters.plan_files import write_plan
-    from orchestrator.adapters.state import run_directory
     from orchestrator.launching import DidNotStart, await_start, launch
 
     assert choices.run is not None
-    directory = run_directory(home.state, choices.run)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    saved, log = directory / "plan.json", directory / "output.log"
-    write_plan(saved, plan, overwrite=True)
+    saved = _saved(home, plan, choices.run)
+    log = saved.with_name("output.log")
     given = {
         "--only": ",".join(choices.only) if choices.only else None,
         "--model": choices.model,
@@ -191,14 +197,33 @@ def _go_on_in_the_background(
         # Its last word is in the error; the plan stays only where it was paid for.
         log.unlink(missing_ok=True)
         if paid:
-            typer.echo(f"the plan is kept: `orchestrator run {saved}` runs it", err=True)
+            _keep(home, plan, choices.run)
         else:
             saved.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
-                directory.rmdir()
+                saved.parent.rmdir()
         raise
     typer.echo(f"run {run} goes on in the background (process {process})")
     typer.echo(f"watch it: orchestrator show {run} --follow")
+
+
+def _saved(home: Home, plan: Plan, run: RunId) -> Path:
+    from orchestrator.adapters.plan_files import write_plan
+    from orchestrator.adapters.state import run_directory
+
+    path = run_directory(home.state, run) / "plan.json"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_plan(path, plan, overwrite=True)
+    return path
+
+
+def _keep(home: Home, plan: Plan, run: RunId) -> None:
+    """Save a plan that was paid for, and say how to go on with it."""
+    import shlex
+
+    from orchestrator.cli.approval import say
+
+    say(f"the plan is kept: `orchestrator run {shlex.quote(str(_saved(home, plan, run)))}` runs it")
 
 
 def _look_first(home: Home, choices: Choices) -> None:
@@ -220,33 +245,3 @@ def _policy(name: str) -> Policy:
             f"{one_line(name, 40)!r} is none of {', '.join(Policy)}", param_hint="--policy"
         )
     return Policy(name)
-
-
-def _selection(plan: Plan, only: str | None, limit: int | None) -> tuple[SubtaskId, ...] | None:
-    """The chosen subtasks with everything they need; None for all of them."""
-    from orchestrator.core.planning import closure, topological_order
-    from orchestrator.core.text import did_you_mean, one_line
-
-    if only is None and limit is None:
-        return None
-    chosen = list(topological_order(plan))
-    if only is not None:
-        from orchestrator.task_plans import numbered
-
-        known = {str(subtask.id) for subtask in plan.subtasks}
-        named = [name.strip() for name in only.split(",") if name.strip()]
-        wanted: list[str] = []
-        for name in named:
-            # The numbers of a task list are what its user knows.
-            found = (name,) if name in known else numbered(plan, name)
-            wanted += found
-            if not found:
-                raise typer.BadParameter(
-                    f"no subtask {one_line(name, 60)!r}{did_you_mean(name, known)}", param_hint="--only"
-                )
-        needed = set(closure(plan, wanted))
-        chosen = [name for name in chosen if name in needed]
-        extra = sorted(needed - set(wanted))
-        if extra:
-            typer.echo(f"with what they need: {', '.join(extra)}", err=True)
-    return tuple(chosen[:limit])
