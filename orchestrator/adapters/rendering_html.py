@@ -28,7 +28,8 @@ from orchestrator.core.domain import AttemptId, Deliverable, Ended, ExecutorName
 from orchestrator.core.drawing import BOX_HEIGHT, BOX_WIDTH, Drawing, draw
 from orchestrator.core.forecast import Dollars, Forecast
 from orchestrator.core.money import ZERO, Usd
-from orchestrator.core.report import AttemptRow, Report, SubtaskRow
+from orchestrator.core.report import Report
+from orchestrator.core.report_rows import AttemptRow, SubtaskRow
 from orchestrator.core.text import one_line, safe_text, short_lists
 
 if TYPE_CHECKING:

@@ -35,7 +35,8 @@ from orchestrator.adapters.report_words import (
 from orchestrator.core.domain import Deliverable, ExecutorName, Plan, State, Subtask, SubtaskId
 from orchestrator.core.forecast import Forecast, SubtaskForecast
 from orchestrator.core.money import Usd
-from orchestrator.core.report import Report, SubtaskRow
+from orchestrator.core.report import Report
+from orchestrator.core.report_rows import SubtaskRow
 from orchestrator.core.text import short_lists
 from orchestrator.core.words import counted
 

@@ -17,7 +17,8 @@ from orchestrator.adapters.report_words import (
     why_words,
 )
 from orchestrator.core.domain import Deliverable, State
-from orchestrator.core.report import AttemptRow, Report, SubtaskRow
+from orchestrator.core.report import Report
+from orchestrator.core.report_rows import AttemptRow, SubtaskRow
 from orchestrator.core.text import one_line, safe_text, short_lists, wrapped
 
 WIDTH = 100

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.domain import Ended, Provenance, SubtaskId, WaitingFor
 from orchestrator.core.money import Usd
-from orchestrator.core.report import AttemptRow, Report, SubtaskRow
+from orchestrator.core.report import Report
+from orchestrator.core.report_rows import AttemptRow, SubtaskRow
 from orchestrator.core.text import short_lists
 
 if TYPE_CHECKING:

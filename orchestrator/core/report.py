@@ -9,17 +9,12 @@ from orchestrator.core.catalogue import RoutingTable
 from orchestrator.core.domain import (
     AttemptId,
     Deliverable,
-    Ended,
-    ExecutorName,
-    ModelAlias,
     OrchestratorError,
-    Outcome,
     Plan,
     RunState,
     State,
     Subtask,
     SubtaskId,
-    Verdict,
     VerdictKind,
     WaitingFor,
 )
@@ -39,72 +34,18 @@ from orchestrator.core.events import (
     SubtaskUndone,
 )
 from orchestrator.core.ledger import Entry, HoldState
-from orchestrator.core.money import ZERO, Usage, Usd, bill
+from orchestrator.core.money import ZERO, Usd
+from orchestrator.core.report_rows import AttemptRow, SubtaskRow, add_up
+from orchestrator.core.shares import (
+    Counterfactual,
+    Share,
+    all_tokens_known,
+    counterfactuals,
+    model_shares,
+    tier_shares,
+)
 
 PLANNING = "planning"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRow:
-    """One attempt; `refused` is why its work did not land after it had passed, `kept_ref` where it can be looked at."""
-
-    attempt: AttemptId
-    model: ModelAlias | None
-    outcome: Outcome | None
-    bill: Usd
-    started_at: str = ""
-    ended_at: str = ""
-    refused: str = ""
-    kept_ref: str | None = None
-
-    @property
-    def ran(self) -> bool:
-        """Whether it did anything: without room or a model an attempt ends before its first call."""
-        outcome = self.outcome
-        return outcome is None or bool(outcome.calls) or outcome.ended not in (Ended.NO_ROOM, Ended.NO_MODEL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubtaskRow:
-    """One subtask; `standing` says why it waits or was blocked, `verdict` the one it landed with."""
-
-    subtask: Subtask
-    state: State
-    standing: str
-    attempts: tuple[AttemptRow, ...]
-    bill: Usd
-    seconds: float
-    commit: str | None = None
-    verdict: Verdict | None = None
-    document: str | None = None
-    undone: bool = False
-
-    @property
-    def escalated(self) -> bool:
-        models = {row.model for row in self.attempts if row.model is not None and row.ran}
-        return len(models) > 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """What one tier or one model took."""
-
-    name: str
-    bill: Usd = ZERO
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    seconds: float = 0.0
-    attempts: int = 0
-    passed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counterfactual:
-    """The same tokens at one alias's prices: what each subtask's last attempt would have cost there."""
-
-    name: str
-    bill: Usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,15 +144,17 @@ def build_report(
         state=seen.state,
         reason=seen.reason,
         budget=seen.budget,
-        spent=_sum(entry.charged or ZERO for entry in entries if entry.state is HoldState.SETTLED),
-        held=_sum(entry.amount for entry in entries if entry.state in (HoldState.OPEN, HoldState.AMBIGUOUS)),
-        planning=_sum(entry.counted for entry in entries if entry.purpose == PLANNING),
+        spent=add_up(entry.charged or ZERO for entry in entries if entry.state is HoldState.SETTLED),
+        held=add_up(
+            entry.amount for entry in entries if entry.state in (HoldState.OPEN, HoldState.AMBIGUOUS)
+        ),
+        planning=add_up(entry.counted for entry in entries if entry.purpose == PLANNING),
         subtasks=rows,
-        tiers=_tier_shares(rows),
-        models=_model_shares(rows, entries),
+        tiers=tier_shares(rows),
+        models=model_shares(rows, entries),
         counterfactuals=()
-        if table is None or not _all_tokens_known(entries)
-        else _counterfactuals(rows, table),
+        if table is None or not all_tokens_known(entries)
+        else counterfactuals(rows, table),
         baseline=seen.baseline,
         flags=tuple(_flags(entries)),
         notes=tuple(seen.notes),
@@ -309,10 +252,6 @@ def _charged(entries: Iterable[Entry]) -> dict[str, Usd]:
     return total
 
 
-def _sum(amounts: Iterable[Usd]) -> Usd:
-    return Usd(sum(amount.nano for amount in amounts))
-
-
 def _row(
     subtask: Subtask,
     tried: Iterable[AttemptRow],
@@ -336,88 +275,13 @@ def _row(
         state=state,
         standing=standing,
         attempts=attempts,
-        bill=_sum(row.bill for row in attempts),
+        bill=add_up(row.bill for row in attempts),
         seconds=sum(row.outcome.seconds for row in attempts if row.outcome is not None),
         commit=landed.commit if landed else None,
         verdict=(landed.verdict if landed else None) or (last.verdict if last else None),
         document=winner.document if winner else None,
         undone=subtask.id in seen.undone,
     )
-
-
-def _tier_shares(rows: Iterable[SubtaskRow]) -> tuple[Share, ...]:
-    shares: dict[str, Share] = {}
-    for row in rows:
-        tier = row.subtask.tag.tier
-        shares[tier] = _with_attempts(shares.get(tier, Share(name=tier)), row.attempts)
-    return tuple(shares.values())
-
-
-def _with_attempts(share: Share, attempts: Iterable[AttemptRow]) -> Share:
-    outcomes = [(row, row.outcome) for row in attempts]
-    usages = [outcome.usage for _, outcome in outcomes if outcome is not None]
-    return Share(
-        name=share.name,
-        bill=share.bill + _sum(row.bill for row, _ in outcomes),
-        calls=share.calls + sum(outcome.calls for _, outcome in outcomes if outcome),
-        input_tokens=share.input_tokens + sum(usage.input_tokens for usage in usages),
-        output_tokens=share.output_tokens + sum(usage.output_tokens for usage in usages),
-        seconds=share.seconds + sum(outcome.seconds for _, outcome in outcomes if outcome),
-        attempts=share.attempts + sum(row.ran for row, _ in outcomes),
-        passed=share.passed + sum(outcome.ended is Ended.PASSED for _, outcome in outcomes if outcome),
-    )
-
-
-def _model_shares(rows: Iterable[SubtaskRow], entries: Iterable[Entry]) -> tuple[Share, ...]:
-    by_model: dict[str, list[AttemptRow]] = {}
-    for row in rows:
-        for attempt in row.attempts:
-            name = attempt.model or row.subtask.tool or row.subtask.executor.value
-            by_model.setdefault(name, []).append(attempt)
-    shares = {name: _with_attempts(Share(name=name), attempts) for name, attempts in by_model.items()}
-    for entry in entries:
-        if entry.attempt is None:
-            before = shares.get(entry.model, Share(name=entry.model))
-            shares[entry.model] = replace(
-                before,
-                bill=before.bill + entry.counted,
-                calls=before.calls + 1,
-                input_tokens=before.input_tokens + (entry.input_tokens or 0),
-                output_tokens=before.output_tokens + (entry.output_tokens or 0),
-            )
-    return tuple(sorted(shares.values(), key=lambda share: -share.bill.nano))
-
-
-def _all_tokens_known(entries: Iterable[Entry]) -> bool:
-    """Whether everything that the subtasks are charged for came with its tokens: a hold is no price of any."""
-    return all(
-        entry.state is HoldState.SETTLED and entry.input_tokens is not None
-        for entry in entries
-        if entry.attempt is not None and entry.counted
-    )
-
-
-def _counterfactuals(rows: Sequence[SubtaskRow], table: RoutingTable) -> tuple[Counterfactual, ...]:
-    """All-smart and all-cheap, from the tokens that were really used."""
-    found = []
-    ends = (table.ladder[-1], table.ladder[0]) if table.ladder else ()
-    for alias in dict.fromkeys(ends):
-        pool = table.catalogue.pool(alias) or table.catalogue.unusable.get(alias, ())
-        if pool:
-            usages = [usage for row in rows if (usage := _last_usage(row)) is not None]
-            found.append(
-                Counterfactual(name=f"all-{alias}", bill=_sum(bill(pool[0].price, usage) for usage in usages))
-            )
-    return tuple(found)
-
-
-def _last_usage(row: SubtaskRow) -> Usage | None:
-    if row.subtask.executor is ExecutorName.TOOL:
-        return None
-    for attempt in reversed(row.attempts):
-        if attempt.outcome is not None and attempt.outcome.calls:
-            return attempt.outcome.usage
-    return None
 
 
 def _flags(entries: Iterable[Entry]) -> Iterable[str]:
