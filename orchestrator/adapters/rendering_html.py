@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from itertools import pairwise
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from orchestrator.adapters.report_words import (
     COMPARED_CAVEAT,
+    NOT_IN_THE_NEW_PLAN,
     ended_words,
     kept_words,
     made_words,
     next_steps,
+    row_words,
     scripted_words,
     shown_words,
     total_of,
@@ -125,7 +127,7 @@ def _moment(stamp: str) -> str:
 def run_html(report: Report) -> str:
     """Return the page of a run as it stands."""
     picture = _picture(
-        report.plan,
+        replace(report.plan, subtasks=tuple(row.subtask for row in report.subtasks)),
         below={
             row.subtask.id: " · ".join(
                 part for part in (row.state.value, row.bill.rounded(), _verdict(row)) if part
@@ -150,7 +152,7 @@ def run_html(report: Report) -> str:
             costs=_bars([(row.subtask.id, row.bill, row.subtask.tag.tier) for row in report.subtasks]),
             compared=_bars(compared),
             gantt=_run_gantt(report),
-            tiers=_tiers(report.plan.subtasks),
+            tiers=_tiers(row.subtask for row in report.subtasks),
             rejected=sum(was_rejected(attempt) for row in report.subtasks for attempt in row.attempts),
             scripted=scripted_words(report.started.scripted),
             caveat=COMPARED_CAVEAT,
@@ -158,6 +160,8 @@ def run_html(report: Report) -> str:
             steps=next_steps(report),
             verdicts={row.subtask.id: _verdict(row) for row in report.subtasks},
             tried_words=tried_words,
+            row_words=row_words,
+            not_in_the_new_plan=NOT_IN_THE_NEW_PLAN,
             ended_words=ended_words,
             why_words=why_words,
             kept_words=kept_words,

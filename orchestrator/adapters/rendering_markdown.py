@@ -24,6 +24,7 @@ from orchestrator.adapters.report_words import (
     made_words,
     next_steps,
     range_words,
+    row_words,
     scripted_words,
     shown_words,
     spent_words,
@@ -289,17 +290,17 @@ def run_markdown(report: Report) -> str:
         [""],
         what="subtasks to review first",
     )
-    waiting = [row for row in report.subtasks if row.standing]
+    waiting = [(row, said) for row in report.subtasks if (said := row_words(row))]
     sheet.add_rows(
         ["### Not done", ""],
         [
             [
                 f"- {code(row.subtask.id, 80)} "
                 # "waiting: waits for" would say it twice.
-                + ("" if row.standing.startswith("waits ") else f"{row.state.value}: ")
-                + text(short_lists(row.standing), 300)
+                + ("" if said.startswith("waits ") else f"{row.state.value}: ")
+                + text(short_lists(said), 300)
             ]
-            for row in waiting
+            for row, said in waiting
         ],
         [""],
         what="subtasks that are not done",

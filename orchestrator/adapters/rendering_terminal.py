@@ -9,6 +9,7 @@ from orchestrator.adapters.report_words import (
     compared_words,
     kept_words,
     next_steps,
+    row_words,
     scripted_words,
     shown_words,
     spent_words,
@@ -114,10 +115,8 @@ def _subtasks(report: Report, width: int) -> list[str]:
     notes = [
         line
         for row in report.subtasks
-        if row.standing
-        for line in wrapped(
-            f"{row.subtask.id}: {one_line(short_lists(row.standing), _REASON_CHARACTERS)}", width
-        )
+        if (said := row_words(row))
+        for line in wrapped(f"{row.subtask.id}: {one_line(short_lists(said), _REASON_CHARACTERS)}", width)
     ]
     return [*lines, *([""] if notes else []), *notes]
 

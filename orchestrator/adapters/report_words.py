@@ -80,6 +80,16 @@ def tried_words(row: SubtaskRow) -> str:
     return " > ".join(name if count == 1 else f"{name} x{count}" for name, count in runs)
 
 
+NOT_IN_THE_NEW_PLAN = "not in the new plan"
+
+
+def row_words(row: SubtaskRow) -> str:
+    """Why a subtask waits or ended without success, and whether the plan in force has it; empty for nothing to say."""
+    if not row.superseded or row.standing == NOT_IN_THE_NEW_PLAN:
+        return row.standing
+    return "; ".join(part for part in (row.standing, NOT_IN_THE_NEW_PLAN) if part)
+
+
 def was_rejected(attempt: AttemptRow) -> bool:
     """Whether the attempt's work did not land: rejected, failed, or refused by the run branch."""
     return bool(attempt.refused) or (
@@ -151,7 +161,7 @@ def next_steps(report: Report) -> list[tuple[str, str]]:
         steps.append(("go on", f"orchestrator resume {run}{more}"))
     if report.standing == "running":
         steps.append(("watch it", f"orchestrator show {run} --follow"))
-    failed = [row.subtask.id for row in report.subtasks if row.state.value == "failed"]
+    failed = [row.subtask.id for row in report.subtasks if row.state.value == "failed" and not row.superseded]
     if failed and report.standing != "running":
         steps.append(("try a failed one again", f"orchestrator retry {failed[0]} --run {run}"))
     if any(row.commit for row in report.subtasks):

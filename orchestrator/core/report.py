@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from orchestrator.core.catalogue import RoutingTable
 from orchestrator.core.domain import (
@@ -22,10 +23,12 @@ from orchestrator.core.events import (
     AttemptFinished,
     AttemptStarted,
     BaselineMeasured,
+    CancelRequested,
     Event,
     LandingRefused,
     Noted,
     PlanReplaced,
+    RetryRequested,
     RunEnded,
     RunPaused,
     RunResumed,
@@ -52,6 +55,7 @@ PLANNING = "planning"
 class Report:
     """A run as it stands. `spent` is charged for good, `held` is promised to calls under way or unresolved.
 
+    `plan` is the plan in force; behind its `subtasks` stand those which only earlier plans had.
     `stopped` says that the process which carried the run out has gone without a word; the journal cannot know it.
     """
 
@@ -96,10 +100,12 @@ class Report:
         return sum(row.state is state for row in self.subtasks)
 
 
-@dataclass(slots=True)
+@dataclass
 class _Gathered:
     started: RunStarted | None = None
-    plan: Plan | None = None
+    # Those that were in force, the newest first.
+    plans: list[Plan] = field(default_factory=list)
+    cancelled: bool = False
     budget: Usd | None = None
     state: RunState = RunState.RUNNING
     reason: str = ""
@@ -112,6 +118,10 @@ class _Gathered:
     undone: set[SubtaskId] = field(default_factory=set)
     delivered_again: set[AttemptId] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def in_force(self) -> frozenset[SubtaskId]:
+        return frozenset(subtask.id for subtask in self.plans[0].subtasks)
 
 
 def build_report(
@@ -127,7 +137,7 @@ def build_report(
     Raises OrchestratorError when there is no run.
     """
     seen = _gather(events)
-    if seen.started is None or seen.plan is None:
+    if seen.started is None:
         raise OrchestratorError(
             "no such run: its journal is empty; `orchestrator runs` lists the runs there are"
         )
@@ -136,11 +146,12 @@ def build_report(
     for attempt in sorted(seen.attempts):
         tried.setdefault(attempt.subtask, []).append(seen.attempts[attempt])
     rows = tuple(
-        _row(subtask, tried.get(subtask.id, ()), seen, charged, standings) for subtask in seen.plan.subtasks
+        _row(subtask, tried.get(subtask.id, ()), seen, charged, standings)
+        for subtask in _subtasks(seen.plans)
     )
     return Report(
         started=seen.started,
-        plan=seen.plan,
+        plan=seen.plans[0],
         state=seen.state,
         reason=seen.reason,
         budget=seen.budget,
@@ -170,9 +181,14 @@ def _gather(events: Iterable[Event]) -> _Gathered:
         seen.last_event_at = getattr(event, "at", "") or seen.last_event_at
         match event:
             case RunStarted():
-                seen.started, seen.plan, seen.budget = event, event.plan, event.budget
-            case PlanReplaced():
-                seen.plan = event.plan
+                seen.started, seen.plans, seen.budget = event, [event.plan], event.budget
+            case CancelRequested(subtask=None):
+                seen.cancelled = True
+            case RetryRequested():
+                seen.cancelled = False
+            # One that was being made when the run was cancelled never came into force.
+            case PlanReplaced() if not seen.cancelled:
+                seen.plans.insert(0, event.plan)
                 seen.notes.append(f"planned anew: {event.reason}")
             case BaselineMeasured():
                 seen.baseline = event
@@ -204,6 +220,7 @@ def _gather(events: Iterable[Event]) -> _Gathered:
                     kept = event.kept_ref or _kept_ref(passed, seen)
                     seen.attempts[event.attempt] = replace(passed, refused=event.reason, kept_ref=kept)
             case SubtaskUndone():
+                seen.cancelled = False
                 for subtask in (event.subtask, *event.reopened):
                     seen.landed.pop(subtask, None)
                 seen.undone.add(event.subtask)
@@ -244,6 +261,15 @@ def _kept_ref(passed: AttemptRow, seen: _Gathered) -> str | None:
     return None if passed.attempt in seen.delivered_again else ref_of(seen.started.run, passed.attempt)
 
 
+def _subtasks(plans: Iterable[Plan]) -> Iterable[Subtask]:
+    """Every subtask there ever was, as the newest plan with it has it: those of the plan in force come first."""
+    found: dict[SubtaskId, Subtask] = {}
+    for plan in plans:
+        for subtask in plan.subtasks:
+            found.setdefault(subtask.id, subtask)
+    return found.values()
+
+
 def _charged(entries: Iterable[Entry]) -> dict[str, Usd]:
     total: dict[str, Usd] = {}
     for entry in entries:
@@ -281,6 +307,7 @@ def _row(
         verdict=(landed.verdict if landed else None) or (last.verdict if last else None),
         document=winner.document if winner else None,
         undone=subtask.id in seen.undone,
+        superseded=subtask.id not in seen.in_force,
     )
 
 

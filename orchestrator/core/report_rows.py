@@ -31,7 +31,10 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubtaskRow:
-    """One subtask; `standing` says why it waits or was blocked, `verdict` the one it landed with."""
+    """One subtask; `standing` says why it waits or was blocked, `verdict` the one it landed with.
+
+    `superseded`: an earlier plan had it, and the plan in force has not.
+    """
 
     subtask: Subtask
     state: State
@@ -43,6 +46,7 @@ class SubtaskRow:
     verdict: Verdict | None = None
     document: str | None = None
     undone: bool = False
+    superseded: bool = False
 
     @property
     def escalated(self) -> bool:

@@ -16,11 +16,19 @@ from orchestrator.adapters.rendering_terminal import run_text
 from orchestrator.adapters.report_words import tried_words
 from orchestrator.adapters.workspaces import kept_prefix
 from orchestrator.core.domain import Plan, Policy, SubtaskId, WaitingFor
-from orchestrator.core.events import AttemptFinished, AttemptStarted, Noted, RunStarted, SubtaskLanded
+from orchestrator.core.events import (
+    AttemptFinished,
+    AttemptStarted,
+    Noted,
+    PlanReplaced,
+    RunStarted,
+    SubtaskLanded,
+)
 from orchestrator.core.forecast import forecast
 from orchestrator.core.money import Usd
 from tests.core.report_building import DOCUMENT, PAUSED, RUN, SUITE, a_report, a_run, not_landed, report_of
 from tests.core.report_plan import a_forecast, a_plan, subtask, table
+from tests.core.report_replanned import DROPPED, a_replanned_run, another_plan
 
 EXPECTED = Path(__file__).resolve().parents[1] / "expected"
 
@@ -268,3 +276,26 @@ def test_ids_that_do_not_break_at_a_hyphen_still_fit_their_box():
     assert len(names) == 2
     assert all(len(name) <= 26 for name in names)
     assert SubtaskId("x" * 60) in page
+
+
+def test_every_form_marks_what_is_not_in_the_new_plan_and_names_what_was_kept_of_it():
+    report = report_of(a_replanned_run())
+    ref = f"refs/orchestrator/{RUN}/split-command-line/2"
+    for said in (run_text(report, width=200), run_markdown(report), run_html(report)):
+        assert ref in said
+        assert "shown to smart: billing/dropped.py" in said
+    reason = "billing/cli.py does not parse: unexpected indent in line 214; not in the new plan"
+    assert f"split-command-line: {reason}" in run_text(report, width=200)
+    assert f"`split-command-line` failed: {reason}" in run_markdown(report)
+    assert run_html(report).count('<span class="badge">not in the new plan</span>') == len(DROPPED)
+    # What the new plan stands in for is not there to be tried again.
+    assert "orchestrator retry" not in run_text(report)
+    assert "not in the new plan" not in run_text(a_report())
+
+
+def test_the_subtasks_of_another_tier_that_a_new_plan_dropped_are_on_the_page():
+    cheap = replace(
+        another_plan(), subtasks=tuple(row for row in another_plan().subtasks if row.tag.tier == "cheap")
+    )
+    page = run_html(report_of([*a_run()[:-1], PlanReplaced(plan=cheap, reason="x")]))
+    assert page.count('class="subtask ') == len(a_plan().subtasks) + 1

@@ -277,8 +277,8 @@ def entries(events: list[Event]) -> list[Entry]:
                     str(event.attempt),
                 )
             )
-    flagged = replace(found[2], flags=("the provider counted no cached tokens",))
-    return [*found[:2], flagged, *found[3:]]
+    flagged = [replace(entry, flags=("the provider counted no cached tokens",)) for entry in found[2:3]]
+    return [*found[:2], *flagged, *found[3:]]
 
 
 def _entry(hold: int, attempt: str | None, model: str, usage: Usage, purpose: str, what: str) -> Entry:

@@ -1,17 +1,50 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from orchestrator.core.domain import OrchestratorError, RunState, State, SubtaskId, VerdictKind, WaitingFor
-from orchestrator.core.events import RunEnded, RunResumed, SubtaskUndone
+from orchestrator.core.domain import (
+    AttemptId,
+    Ended,
+    ModelAlias,
+    OrchestratorError,
+    RunState,
+    State,
+    SubtaskId,
+    VerdictKind,
+    WaitingFor,
+)
+from orchestrator.core.events import (
+    AttemptFinished,
+    AttemptStarted,
+    CancelRequested,
+    PlanReplaced,
+    RunEnded,
+    RunResumed,
+    SubtaskUndone,
+)
 from orchestrator.core.ledger import HoldState
 from orchestrator.core.money import ZERO, Usd, bill
-from orchestrator.core.report import build_report
-from tests.core.report_building import RUN, a_report, a_run, attempts, entries, not_landed, report_of
+from orchestrator.core.progress import Progress
+from orchestrator.core.report import Report, build_report
+from orchestrator.core.report_rows import add_up
+from tests.core.report_building import (
+    RUN,
+    a_report,
+    a_run,
+    attempts,
+    entries,
+    not_landed,
+    outcome,
+    report_of,
+)
 from tests.core.report_plan import PRICES, a_plan, table
+from tests.core.report_replanned import DROPPED, SPLIT, a_replanned_run, another_plan, superseded
 
 
 def row(report, name: str):
@@ -157,3 +190,102 @@ def test_what_was_taken_back_is_not_landed_any_more():
 def test_an_empty_journal_is_no_run():
     with pytest.raises(OrchestratorError, match="no such run"):
         build_report([], [], {})
+
+
+def test_what_an_earlier_plan_had_stays_in_the_report_and_is_not_in_the_new_plan():
+    report = report_of(a_replanned_run())
+    assert [row.subtask.id for row in report.subtasks] == [
+        *(subtask.id for subtask in another_plan().subtasks),
+        *DROPPED,
+    ]
+    assert superseded(report.subtasks) == list(DROPPED)
+    failed = row(report, SPLIT)
+    assert (failed.state, len(failed.attempts), failed.attempts[0].kept_ref is not None) == (
+        State.FAILED,
+        2,
+        True,
+    )
+    # Each of them once, also after the next plan.
+    again = replace(another_plan(), subtasks=another_plan().subtasks[:-1])
+    twice = report_of([*a_replanned_run()[:-4], PlanReplaced(plan=again, reason="again"), RunEnded()])
+    assert superseded(twice.subtasks) == [SubtaskId("split-one-command"), *DROPPED]
+
+
+def test_a_plan_that_came_after_the_run_was_cancelled_is_not_reported():
+    asked = [
+        *a_run()[:-1],
+        CancelRequested(),
+        PlanReplaced(plan=another_plan(), reason="late"),
+        RunEnded(cancelled=True),
+    ]
+    report = report_of(asked)
+    assert [row.subtask.id for row in report.subtasks] == [subtask.id for subtask in a_plan().subtasks]
+    assert superseded(report.subtasks) == []
+
+
+def test_the_counts_of_a_report_are_those_of_the_line_that_closes_the_run():
+    events = a_replanned_run()
+    report, progress = report_of(events), Progress()
+    for event in events:
+        progress.take_in(event)
+    assert dict(progress.counts()) == {state: n for state in State if (n := report.count(state))}
+    assert report.count(State.FAILED) == 1
+
+
+def adds_up(report: Report) -> bool:
+    whole = report.spent + report.held
+    tiers, models, subtasks = (
+        add_up(share.bill for share in shares) for shares in (report.tiers, report.models, report.subtasks)
+    )
+    return tiers + report.planning == models == subtasks + report.planning == whole
+
+
+NAMES = [subtask.id for subtask in (*a_plan().subtasks, another_plan().subtasks[-1])]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from(NAMES), st.sampled_from([*Ended, None])),
+            st.lists(st.sampled_from(NAMES), unique=True),
+        ),
+        max_size=12,
+    ),
+    st.lists(st.sampled_from(HoldState), min_size=24, max_size=24),
+)
+def test_the_tiers_models_and_subtasks_add_up_to_the_total_whatever_is_planned_anew(steps: Any, states: Any):
+    subtasks = {
+        subtask.id: replace(subtask, depends_on=())
+        for subtask in (*a_plan().subtasks, another_plan().subtasks[-1])
+    }
+    events = [
+        replace(a_run()[0], plan=replace(a_plan(), subtasks=tuple(subtasks[name] for name in NAMES[:-1])))
+    ]  # type: ignore[type-var]
+    numbers: Counter[SubtaskId] = Counter()
+    known = set(NAMES[:-1])
+    charges = entries(a_run())[:1]
+    for step in steps:
+        if isinstance(step, list):
+            events.append(
+                PlanReplaced(
+                    plan=replace(a_plan(), subtasks=tuple(subtasks[name] for name in step)), reason="x"
+                )
+            )
+            known |= set(step)
+        elif step[0] in known:
+            numbers[step[0]] += 1
+            attempt = AttemptId(step[0], numbers[step[0]])
+            events.append(AttemptStarted(attempt=attempt, model=ModelAlias("smart")))
+            spent = outcome(Ended.PASSED, model="smart", tokens=(900, 100))
+            charges += entries([AttemptFinished(attempt=attempt, outcome=spent)])[1:]
+            if step[1] is not None:
+                events.append(AttemptFinished(attempt=attempt, outcome=replace(spent, ended=step[1])))
+    charges = [
+        replace(entry, state=state, charged=entry.charged if state is HoldState.SETTLED else None)
+        for entry, state in zip(charges, states, strict=False)
+    ]
+    assert adds_up(report_of(events, charges))
+
+
+def test_a_replanned_run_adds_up():
+    assert adds_up(report_of(a_replanned_run()))
