@@ -346,33 +346,38 @@ def _bars(rows: Sequence[tuple[str, Usd, str]]) -> list[Bar]:
 def _run_gantt(report: Report) -> list[Bar]:
     """A bar for every attempt on one time line, to its end, or to the last event while it is under way."""
     now = _seconds(report.last_event_at)
-    spans: list[tuple[AttemptId, str, float, float]] = []
+    spans: list[tuple[AttemptId, str, float, float, str]] = []
     for row in report.subtasks:
         for attempt in row.attempts:
             start = _seconds(attempt.started_at)
-            end = now if attempt.outcome is None else _seconds(attempt.ended_at)
+            last = start if attempt.cut_off else now
+            end = last if attempt.outcome is None else _seconds(attempt.ended_at)
             if start is not None and end is not None:
-                spans.append((attempt.attempt, _bar_kind(attempt), start, max(start, end)))
+                end = max(start, end)
+                # When one that was cut off ended, nobody wrote down.
+                said = "cut off" if attempt.cut_off else f"{end - start:.1f} s"
+                said += ", under way" if _bar_kind(attempt) == "running" else ""
+                spans.append((attempt.attempt, _bar_kind(attempt), start, end, said))
     if not spans:
         return []
-    first = min(start for _, _, start, _ in spans)
-    whole = (max(end for _, _, _, end in spans) - first) or 1.0
+    first = min(start for _, _, start, _, _ in spans)
+    whole = (max(end for _, _, _, end, _ in spans) - first) or 1.0
     return [
         Bar(
             label=str(attempt),
             # What has only just begun is seen too.
             start=min(99.6, 100 * (start - first) / whole),
             size=max(0.4, 100 * (end - start) / whole),
-            said=f"{end - start:.1f} s" + (", under way" if kind == "running" else ""),
+            said=said,
             kind=kind,
         )
-        for attempt, kind, start, end in sorted(spans, key=lambda span: span[2])
+        for attempt, kind, start, end, said in sorted(spans, key=lambda span: span[2])
     ][:DRAWN_SUBTASKS]
 
 
 def _bar_kind(attempt: AttemptRow) -> str:
     if attempt.outcome is None:
-        return "running"
+        return "other" if attempt.cut_off else "running"
     if was_rejected(attempt):
         return "rejected"
     return "passed" if attempt.outcome.ended is Ended.PASSED else "other"

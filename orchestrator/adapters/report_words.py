@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.core.domain import Ended, Provenance, SubtaskId, WaitingFor
@@ -55,17 +56,34 @@ _MOST_FILES = 12
 
 
 def shown_words(report: Report) -> list[str]:
-    """Which files went to which model, a line for each: `shown to cheap: app.py, tests/test_app.py`."""
+    """Which files went to which model, a line for each: `shown to cheap: app.py, tests/test_app.py`.
+
+    Where that is not known, who was called for which subtask.
+    """
     files: dict[str, dict[str, None]] = {}
+    unknown: dict[tuple[str, str], dict[SubtaskId, None]] = {}
     for row in report.subtasks:
         for attempt in row.attempts:
             if attempt.model and attempt.outcome is not None and attempt.outcome.files_sent:
                 files.setdefault(attempt.model, {}).update(dict.fromkeys(attempt.outcome.files_sent))
-    return [
+            if attempt.sent_unknown:
+                who = f"{attempt.model} ({', '.join(attempt.called)})" if attempt.called else attempt.model
+                why = "cut off" if was_cut_off(attempt) else ended_words(attempt)
+                unknown.setdefault((who or "a model", why), {})[row.subtask.id] = None
+    known = [
         f"shown to {model}: {', '.join(sorted(paths)[:_MOST_FILES])}"
         + (f" and {len(paths) - _MOST_FILES} more, see `show --json`" if len(paths) > _MOST_FILES else "")
         for model, paths in sorted(files.items())
     ]
+    return known + [
+        f"shown to {who} for {_first(tuple(subtasks))}: files not recorded: {why}"
+        for (who, why), subtasks in sorted(unknown.items())
+    ]
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_FILES
+    return ", ".join(names[:_MOST_FILES]) + (f" and {more} more" if more > 0 else "")
 
 
 def tried_words(row: SubtaskRow) -> str:
@@ -97,11 +115,21 @@ def was_rejected(attempt: AttemptRow) -> bool:
     )
 
 
+def was_cut_off(attempt: AttemptRow) -> bool:
+    """Whether a delivery of the attempt was stopped amid its work: killed, interrupted or cancelled."""
+    outcome = attempt.outcome
+    return (
+        attempt.cut_off
+        or attempt.delivered_again
+        or (outcome is not None and outcome.ended is Ended.CANCELLED)
+    )
+
+
 def ended_words(attempt: AttemptRow) -> str:
     """How an attempt ended, in a word or two."""
     outcome = attempt.outcome
     if outcome is None:
-        return "under way"
+        return "cut off" if attempt.cut_off else "under way"
     if attempt.refused:
         return "not landed"
     ended = outcome.ended.value.replace("_", " ")

@@ -10,6 +10,7 @@ from orchestrator.core.catalogue import RoutingTable
 from orchestrator.core.domain import (
     AttemptId,
     Deliverable,
+    ModelAlias,
     OrchestratorError,
     Plan,
     RunState,
@@ -38,7 +39,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.ledger import Entry, HoldState
 from orchestrator.core.money import ZERO, Usd
-from orchestrator.core.report_rows import AttemptRow, SubtaskRow, add_up
+from orchestrator.core.report_rows import AttemptRow, Charges, SubtaskRow, add_up, with_charges
 from orchestrator.core.shares import (
     Counterfactual,
     Share,
@@ -141,12 +142,9 @@ def build_report(
         raise OrchestratorError(
             "no such run: its journal is empty; `orchestrator runs` lists the runs there are"
         )
-    charged = _charged(entries)
-    tried: dict[SubtaskId, list[AttemptRow]] = {}
-    for attempt in sorted(seen.attempts):
-        tried.setdefault(attempt.subtask, []).append(seen.attempts[attempt])
+    charges, tried = _charges(entries), _attempts(seen, entries)
     rows = tuple(
-        _row(subtask, tried.get(subtask.id, ()), seen, charged, standings)
+        _row(subtask, tried.get(subtask.id, ()), seen, charges, standings)
         for subtask in _subtasks(seen.plans)
     )
     return Report(
@@ -270,30 +268,53 @@ def _subtasks(plans: Iterable[Plan]) -> Iterable[Subtask]:
     return found.values()
 
 
-def _charged(entries: Iterable[Entry]) -> dict[str, Usd]:
-    total: dict[str, Usd] = {}
+def _charges(entries: Iterable[Entry]) -> dict[str, Charges]:
+    of_attempt: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.attempt is not None:
-            total[entry.attempt] = total.get(entry.attempt, ZERO) + entry.counted
-    return total
+            of_attempt.setdefault(entry.attempt, []).append(entry)
+    return {attempt: Charges.of(found) for attempt, found in of_attempt.items()}
+
+
+def _attempts(seen: _Gathered, entries: Iterable[Entry]) -> dict[SubtaskId, list[AttemptRow]]:
+    """The attempts of each subtask in their order, those included of which only the ledger has heard."""
+    found = dict(seen.attempts)
+    for entry in entries:
+        if entry.attempt is None or entry.state is HoldState.RELEASED:
+            continue
+        try:
+            attempt = AttemptId.parse(entry.attempt)
+        except ValueError:
+            continue
+        model = ModelAlias(entry.model)
+        began = AttemptRow(attempt=attempt, model=model, outcome=None, bill=ZERO, started_at=entry.at)
+        found.setdefault(attempt, began)
+    tried: dict[SubtaskId, list[AttemptRow]] = {}
+    for attempt in sorted(found):
+        tried.setdefault(attempt.subtask, []).append(found[attempt])
+    return tried
 
 
 def _row(
     subtask: Subtask,
-    tried: Iterable[AttemptRow],
+    tried: Sequence[AttemptRow],
     seen: _Gathered,
-    charged: Mapping[str, Usd],
+    charges: Mapping[str, Charges],
     standings: Mapping[SubtaskId, tuple[State, str]],
 ) -> SubtaskRow:
+    state, standing = standings.get(subtask.id, (State.WAITING, ""))
+    under_way = tried[-1:] if seen.state is RunState.RUNNING and state is State.RUNNING else ()
     attempts = tuple(
-        # The ledger knows what was charged, also for an attempt that was cut off and delivered again.
-        replace(row, bill=charged.get(str(row.attempt), ZERO))
+        replace(
+            with_charges(row, charges.get(str(row.attempt))),
+            cut_off=row.outcome is None and row not in under_way,
+            delivered_again=row.attempt in seen.delivered_again,
+        )
         for row in tried
     )
     landed = seen.landed.get(subtask.id)
     last = next((row.outcome for row in reversed(attempts) if row.outcome is not None), None)
     winner = next((row.outcome for row in attempts if landed and row.attempt == landed.attempt), None)
-    state, standing = standings.get(subtask.id, (State.WAITING, ""))
     if not standing and state is State.FAILED and last is not None:
         standing = last.reason
     return SubtaskRow(

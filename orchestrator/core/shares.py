@@ -44,13 +44,12 @@ def tier_shares(rows: Iterable[SubtaskRow]) -> tuple[Share, ...]:
 
 def _with_attempts(share: Share, attempts: Iterable[AttemptRow]) -> Share:
     outcomes = [(row, row.outcome) for row in attempts]
-    usages = [outcome.usage for _, outcome in outcomes if outcome is not None]
     return Share(
         name=share.name,
         bill=share.bill + add_up(row.bill for row, _ in outcomes),
-        calls=share.calls + sum(outcome.calls for _, outcome in outcomes if outcome),
-        input_tokens=share.input_tokens + sum(usage.input_tokens for usage in usages),
-        output_tokens=share.output_tokens + sum(usage.output_tokens for usage in usages),
+        calls=share.calls + sum(row.calls for row, _ in outcomes),
+        input_tokens=share.input_tokens + sum(row.usage.input_tokens for row, _ in outcomes),
+        output_tokens=share.output_tokens + sum(row.usage.output_tokens for row, _ in outcomes),
         seconds=share.seconds + sum(outcome.seconds for _, outcome in outcomes if outcome),
         attempts=share.attempts + sum(row.ran for row, _ in outcomes),
         passed=share.passed + sum(outcome.ended is Ended.PASSED for _, outcome in outcomes if outcome),
@@ -70,7 +69,7 @@ def model_shares(rows: Iterable[SubtaskRow], entries: Iterable[Entry]) -> tuple[
             shares[entry.model] = replace(
                 before,
                 bill=before.bill + entry.counted,
-                calls=before.calls + 1,
+                calls=before.calls + (entry.state is not HoldState.RELEASED),
                 input_tokens=before.input_tokens + (entry.input_tokens or 0),
                 output_tokens=before.output_tokens + (entry.output_tokens or 0),
             )
@@ -106,6 +105,6 @@ def _last_usage(row: SubtaskRow) -> Usage | None:
     if row.subtask.executor is ExecutorName.TOOL:
         return None
     for attempt in reversed(row.attempts):
-        if attempt.outcome is not None and attempt.outcome.calls:
-            return attempt.outcome.usage
+        if attempt.calls:
+            return attempt.usage
     return None

@@ -15,18 +15,31 @@ from orchestrator.adapters.rendering_markdown import plan_markdown, run_markdown
 from orchestrator.adapters.rendering_terminal import run_text
 from orchestrator.adapters.report_words import tried_words
 from orchestrator.adapters.workspaces import kept_prefix
-from orchestrator.core.domain import Plan, Policy, SubtaskId, WaitingFor
+from orchestrator.core.domain import Ended, Plan, Policy, SubtaskId, WaitingFor
 from orchestrator.core.events import (
     AttemptFinished,
     AttemptStarted,
     Noted,
     PlanReplaced,
+    RunResumed,
     RunStarted,
     SubtaskLanded,
 )
 from orchestrator.core.forecast import forecast
+from orchestrator.core.ledger import HoldState
 from orchestrator.core.money import Usd
-from tests.core.report_building import DOCUMENT, PAUSED, RUN, SUITE, a_report, a_run, not_landed, report_of
+from tests.core.report_building import (
+    DOCUMENT,
+    PAUSED,
+    RUN,
+    SUITE,
+    a_report,
+    a_run,
+    not_landed,
+    outcome,
+    report_of,
+)
+from tests.core.report_cut_off import KILLED, holds, interrupted_run, killed_run
 from tests.core.report_plan import a_forecast, a_plan, subtask, table
 from tests.core.report_replanned import DROPPED, a_replanned_run, another_plan
 
@@ -299,3 +312,28 @@ def test_the_subtasks_of_another_tier_that_a_new_plan_dropped_are_on_the_page():
     )
     page = run_html(report_of([*a_run()[:-1], PlanReplaced(plan=cheap, reason="x")]))
     assert page.count('class="subtask ') == len(a_plan().subtasks) + 1
+
+
+def test_what_was_cut_off_says_who_was_called_for_it():
+    report = report_of(interrupted_run(), holds())
+    for said in (run_text(report, width=200), run_markdown(report), run_html(report)):
+        assert "shown to cheap (vendor/cheap) for fix-rounding: files not recorded: cut off" in said
+        assert "shown to smart (vendor/smart) for review-payments: files not recorded: cut off" in said
+    page = run_html(report)
+    assert "<td>cut off</td>" in page and "under way" not in page
+    assert "cut off</span>" in page
+    # What is still under way will tell its files.
+    assert "shown to cheap" not in run_text(report_of(killed_run(), holds()))
+
+
+def test_files_of_an_attempt_that_was_delivered_twice_are_known_of_the_second_delivery_only():
+    again = Noted(code="redelivered", text="fix-rounding#1 was cut off", subtask=KILLED.subtask)
+    ended = outcome(Ended.PASSED, model="cheap", tokens=(9, 9), files_sent=("billing/amounts.py",))
+    events = [*interrupted_run(), RunResumed(), again, AttemptFinished(attempt=KILLED, outcome=ended)]
+    second = replace(holds()[3], state=HoldState.SETTLED, hold=9, deployment="other/cheap")
+    said = run_text(report_of(events, [*holds(), second]), width=200)
+    assert "shown to cheap: billing/amounts.py\n" in said
+    assert (
+        "shown to cheap (vendor/cheap, other/cheap) for fix-rounding: files not recorded: cut off\n" in said
+    )
+    assert "files not recorded" not in run_text(report_of(events, [holds()[0], second]))

@@ -23,6 +23,7 @@ from orchestrator.core.events import (
     AttemptFinished,
     AttemptStarted,
     CancelRequested,
+    Event,
     PlanReplaced,
     RunEnded,
     RunResumed,
@@ -43,6 +44,7 @@ from tests.core.report_building import (
     outcome,
     report_of,
 )
+from tests.core.report_cut_off import KILLED, holds, interrupted_run, killed_run
 from tests.core.report_plan import PRICES, a_plan, table
 from tests.core.report_replanned import DROPPED, SPLIT, a_replanned_run, another_plan, superseded
 
@@ -263,7 +265,7 @@ def test_the_tiers_models_and_subtasks_add_up_to_the_total_whatever_is_planned_a
     ]  # type: ignore[type-var]
     numbers: Counter[SubtaskId] = Counter()
     known = set(NAMES[:-1])
-    charges = entries(a_run())[:1]
+    paid = entries(a_run())[:1]
     for step in steps:
         if isinstance(step, list):
             events.append(
@@ -277,15 +279,51 @@ def test_the_tiers_models_and_subtasks_add_up_to_the_total_whatever_is_planned_a
             attempt = AttemptId(step[0], numbers[step[0]])
             events.append(AttemptStarted(attempt=attempt, model=ModelAlias("smart")))
             spent = outcome(Ended.PASSED, model="smart", tokens=(900, 100))
-            charges += entries([AttemptFinished(attempt=attempt, outcome=spent)])[1:]
+            paid += entries([AttemptFinished(attempt=attempt, outcome=spent)])[1:]
             if step[1] is not None:
                 events.append(AttemptFinished(attempt=attempt, outcome=replace(spent, ended=step[1])))
-    charges = [
+    paid = [
         replace(entry, state=state, charged=entry.charged if state is HoldState.SETTLED else None)
-        for entry, state in zip(charges, states, strict=False)
+        for entry, state in zip(paid, states, strict=False)
     ]
-    assert adds_up(report_of(events, charges))
+    assert adds_up(report_of(events, paid))
 
 
 def test_a_replanned_run_adds_up():
     assert adds_up(report_of(a_replanned_run()))
+
+
+def test_calls_tokens_and_dollars_of_what_was_cut_off_are_the_ledgers():
+    report = report_of(interrupted_run(), holds())
+    shares = {share.name: share for share in report.models}
+    planning, settled, _, held = holds()
+    assert (shares["smart"].calls, shares["cheap"].calls) == (2, 1)
+    assert shares["smart"].bill == planning.counted + settled.counted
+    assert shares["smart"].input_tokens == 4_120 + 2_000
+    assert (shares["cheap"].bill, shares["cheap"].input_tokens) == (held.amount, 0)
+    assert {share.name: share.calls for share in report.tiers} == {"cheap": 1, "smart": 1}
+    assert report.counterfactuals == ()
+    assert adds_up(report)
+
+
+def test_what_was_paid_for_before_a_cancellation_is_compared_too():
+    report = report_of(interrupted_run(), holds()[:3])
+    assert report.counterfactuals[0].bill == holds()[1].charged
+
+
+def test_an_attempt_without_an_outcome_is_cut_off_when_nobody_works_on_it_any_more():
+    def cut_off(events: list[Event]) -> list[bool]:
+        return [attempt.cut_off for row in report_of(events, holds()).subtasks for attempt in row.attempts]
+
+    assert cut_off(killed_run()) == [False, False]
+    assert cut_off(interrupted_run()) == [True, False]
+    # The next attempt is under way, and not the one before it.
+    next_one = AttemptStarted(attempt=replace(KILLED, number=2), model=ModelAlias("cheap"))
+    assert cut_off([*interrupted_run(), RunResumed(), next_one]) == [True, False, False]
+
+
+def test_a_hold_without_an_event_of_its_attempt_is_an_attempt_all_the_same():
+    began = [event for event in interrupted_run() if getattr(event, "attempt", None) != KILLED]
+    (attempt,) = row(report_of(began, holds()), KILLED.subtask).attempts
+    assert (attempt.attempt, attempt.model, attempt.calls, attempt.cut_off) == (KILLED, "cheap", 1, True)
+    assert adds_up(report_of(began, holds()))
