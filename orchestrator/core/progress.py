@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.core.dispatch import Dispatch
-from orchestrator.core.domain import AttemptId, Ended, RunState, State, SubtaskId
+from orchestrator.core.domain import AttemptId, Ended, OrchestratorError, RunState, State, SubtaskId
 from orchestrator.core.events import (
     AttemptFinished,
     AttemptStarted,
@@ -62,7 +62,8 @@ class Progress:
         self._replays = replays
         self.started: RunStarted | None = None
         self.dispatch: Dispatch | None = None
-        self.spent = ZERO
+        self._billed = ZERO
+        self._total: Callable[[], Usd] | None = None
         self.budget: Usd | None = None
         self.ended: RunPaused | RunEnded | None = None
         self._bills: dict[SubtaskId, Usd] = {}
@@ -80,6 +81,10 @@ class Progress:
         """Take the states from this machine, which has handled every event before it comes here."""
         self.dispatch, self._replays = dispatch, False
         self._below = self._chain = None
+
+    def ask_for_total(self, total: Callable[[], Usd]) -> None:
+        """Take what the run has spent and holds from the ledger, which knows planning and what was cut off as well."""
+        self._total = total
 
     def take_in(self, event: Event) -> None:
         if isinstance(event, RunStarted):
@@ -116,7 +121,7 @@ class Progress:
     def _finished(self, event: AttemptFinished) -> None:
         subtask, outcome = event.attempt.subtask, event.outcome
         self._running.pop(subtask, None)
-        self.spent += outcome.bill
+        self._billed += outcome.bill
         self._bills[subtask] = self._bills.get(subtask, ZERO) + outcome.bill
         if outcome.ended in (Ended.PASSED, Ended.REJECTED):
             self._judged.append((subtask, outcome.seconds))
@@ -139,6 +144,15 @@ class Progress:
         return below
 
     # --- looking -------------------------------------------------------------------------------------
+
+    @property
+    def spent(self) -> Usd:
+        """What the ledger says the run has taken, as a report says it; without one, what its attempts were billed."""
+        try:
+            return self._billed if self._total is None else self._total()
+        except OrchestratorError:
+            # Whoever carries the run out meets the same fault, and says so.
+            return self._billed
 
     def counts(self) -> Counter[State]:
         counts: Counter[State] = Counter()

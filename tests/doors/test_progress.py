@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from orchestrator.adapters.report_words import spent_words, total_of
 from orchestrator.cli.live import LiveView, duration
 from orchestrator.cli.progress import Funds, JsonView, PlainView, summary
 from orchestrator.core.dispatch import Dispatch
-from orchestrator.core.domain import Ended, Limits, Outcome, SubtaskId, WaitingFor
+from orchestrator.core.domain import Ended, Limits, OrchestratorError, Outcome, State, SubtaskId, WaitingFor
 from orchestrator.core.events import (
+    AttemptFinished,
     AttemptStarted,
     Event,
     LandingRefused,
@@ -23,6 +25,11 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.money import Usd
 from orchestrator.core.progress import Progress
+from orchestrator.core.report_rows import add_up
+from tests.core.report_building import entries as charged
+from tests.core.report_building import report_of
+from tests.core.report_cut_off import holds
+from tests.core.report_replanned import a_replanned_run
 from tests.core.runs import (
     CHEAP_MODEL,
     SMART_MODEL,
@@ -111,6 +118,26 @@ def test_looking_at_the_machine_that_runs_says_the_same_as_replaying():
     assert beside.rows() == alone.rows()
     assert (beside.spent, beside.counts(), beside.ended) == (alone.spent, alone.counts(), alone.ended)
     assert beside.budget == Usd.of("0.50")
+
+
+def test_what_a_run_has_spent_is_what_its_report_says_where_the_ledger_is_asked():
+    events, entries = a_replanned_run(), [*holds(), *charged(a_replanned_run())]
+    report, stream = report_of(events, entries), io.StringIO()
+    view = PlainView(stream)
+    view.progress.ask_for_total(lambda: add_up(entry.counted for entry in entries))
+    for event in events:
+        view(event)
+    counts = ", ".join(f"{report.count(state)} {state.value}" for state in State if report.count(state))
+    total = total_of(report)
+    assert stream.getvalue().splitlines()[-1] == f"done: {counts}; {total.rounded()} spent"
+    assert spent_words(report).startswith(f"spent {total.rounded()} of")
+
+    def fails() -> Usd:
+        raise OrchestratorError("the journal is locked")
+
+    billed = add_up(event.outcome.bill for event in events if isinstance(event, AttemptFinished))
+    view.progress.ask_for_total(fails)
+    assert view.progress.spent == billed != total
 
 
 def test_foreign_text_cannot_act_on_the_terminal():
