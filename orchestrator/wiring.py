@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.adapters.settings import Settings
     from orchestrator.core.catalogue import RoutingTable
     from orchestrator.core.domain import ModelAlias, RunId
+    from orchestrator.core.events import RunStarted
     from orchestrator.core.report import Report
     from orchestrator.core.standards import Standard
 
@@ -173,14 +174,26 @@ def report_of(home: Home, run: RunId) -> Report:
     events = list(home.store.events(run))
     table = home.settings.table
     standings = {}
+    stopped = False
     if events and isinstance(events[0], RunStarted):
+        stopped = _is_left_alone(home, events[0])
         dispatch = Dispatch.of(events[0], tier_models=table.tier_models)
         dispatch.replay(events[1:])
         standings = {
-            subtask: (state, standing_words(dispatch, subtask))
+            subtask: (state, standing_words(dispatch, subtask, going=not stopped))
             for subtask, state in dispatch.states().items()
         }
-    return build_report(events, home.store.entries(run=run), standings, table)
+    return build_report(events, home.store.entries(run=run), standings, table, stopped=stopped)
+
+
+def _is_left_alone(home: Home, started: RunStarted) -> bool:
+    """Whether no process works on the run. For a run of another repository that is not known here."""
+    from orchestrator.adapters.run_lock import occupant
+
+    if home.repository is None or started.repository != str(home.place.root):
+        return False
+    holder = occupant(home.place, home.state)
+    return holder is None or holder.run != started.run
 
 
 def default_parallel() -> int:

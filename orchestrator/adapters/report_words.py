@@ -158,8 +158,11 @@ def kept_words(attempt: AttemptRow) -> str:
     return f"commit {outcome.commit[:12]}" if attempt.refused and outcome and outcome.commit else ""
 
 
-def standing_words(dispatch: Dispatch, subtask: SubtaskId) -> str:
-    """Why a subtask waits or ended without success, in a clause; empty when there is nothing to say."""
+def standing_words(dispatch: Dispatch, subtask: SubtaskId, *, going: bool = True) -> str:
+    """Why a subtask waits or ended without success, in a clause; empty when there is nothing to say.
+
+    `going`: somebody works on the run.
+    """
     detail = dispatch.detail(subtask)
     waiting = None if detail else dispatch.waiting(subtask)
     if waiting is None:
@@ -168,7 +171,8 @@ def standing_words(dispatch: Dispatch, subtask: SubtaskId) -> str:
         case WaitingFor.DEPENDENCIES:
             return f"waits for {waiting.detail}"
         case WaitingFor.LANDING:
-            return "passed its checks, and is being landed"
+            going = going and not dispatch.paused
+            return f"passed its checks, and is {'being landed' if going else 'landed by `resume`'}"
         case WaitingFor.USER if waiting.detail == dispatch.paused:
             # The run says it once, for all of them.
             return "waits until the run goes on"

@@ -22,6 +22,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.money import ZERO, Usd
 from orchestrator.core.node import STATE_OF, Node, Phase
+from orchestrator.core.report_rows import CUT_OFF
 
 _BY_URGENCY = tuple(
     tuple(phase for phase in Phase if STATE_OF[phase] in states)
@@ -159,6 +160,8 @@ class Progress:
         if self.dispatch is not None:
             for phase, state in enumerate(STATE_OF):
                 counts[state] += self.dispatch.board.count[phase]
+        if isinstance(self.ended, RunPaused):
+            counts[State.WAITING] += counts.pop(State.RUNNING, 0)
         return +counts
 
     def rows(self, most: int | None = None) -> tuple[list[Row], int]:
@@ -188,17 +191,23 @@ class Progress:
             id=node.id,
             title=node.subtask.title,
             tier=node.subtask.tag.tier,
-            state=self.dispatch.board.state(node),
+            state=State.WAITING if self._cut_off(node) else self.dispatch.board.state(node),
             said=self.said(node),
             below=below,
             also_after=tuple(other for other in node.subtask.depends_on if other != below),
         )
+
+    def _cut_off(self, node: Node) -> bool:
+        """Whether it was under way when the process that paused the run ended."""
+        return isinstance(self.ended, RunPaused) and STATE_OF[node.phase] is State.RUNNING
 
     def said(self, node: Node) -> str:
         """What there is to say of a subtask's state: the model it runs on, what it waits for, its commit and bill."""
         assert self.dispatch is not None
         bill = self._bills.get(node.id, ZERO)
         dollars = f", {bill.rounded()}" if bill else ""
+        if self._cut_off(node):
+            return CUT_OFF + dollars
         running = self._running.get(node.id)
         if running is not None:
             attempt, model = running

@@ -39,7 +39,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.ledger import Entry, HoldState
 from orchestrator.core.money import ZERO, Usd
-from orchestrator.core.report_rows import AttemptRow, Charges, SubtaskRow, add_up, with_charges
+from orchestrator.core.report_rows import CUT_OFF, AttemptRow, Charges, SubtaskRow, add_up, with_charges
 from orchestrator.core.shares import (
     Counterfactual,
     Share,
@@ -112,6 +112,9 @@ class _Gathered:
     reason: str = ""
     waiting_for: WaitingFor | None = None
     ended_at: str = ""
+    # It had ended, was given something to do again, and nobody has taken it up.
+    reopened: bool = False
+    stopped: bool = False
     last_event_at: str = ""
     baseline: BaselineMeasured | None = None
     attempts: dict[AttemptId, AttemptRow] = field(default_factory=dict)
@@ -119,6 +122,17 @@ class _Gathered:
     undone: set[SubtaskId] = field(default_factory=set)
     delivered_again: set[AttemptId] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether somebody works on the run."""
+        return self.state is RunState.RUNNING and not self.stopped
+
+    def open_again(self) -> None:
+        """Take in that a run has something to do again; one that is paused stays so."""
+        if self.state is not RunState.PAUSED:
+            self.reopened = self.reopened or self.state is not RunState.RUNNING
+            self.state, self.reason, self.ended_at = RunState.RUNNING, "", ""
 
     @cached_property
     def in_force(self) -> frozenset[SubtaskId]:
@@ -130,11 +144,14 @@ def build_report(
     entries: Sequence[Entry],
     standings: Mapping[SubtaskId, tuple[State, str]],
     table: RoutingTable | None = None,
+    *,
+    stopped: bool = False,
 ) -> Report:
     """Return the report of one run.
 
     `entries` are the ledger's for this run; `standings` each subtask's state with a clause on why; `table` prices
-    the counterfactuals, which are left out without it, and while the tokens behind a charge are not known.
+    the counterfactuals, which are left out without it, and while the tokens behind a charge are not known; `stopped`
+    says that nobody works on the run.
     Raises OrchestratorError when there is no run.
     """
     seen = _gather(events)
@@ -142,6 +159,7 @@ def build_report(
         raise OrchestratorError(
             "no such run: its journal is empty; `orchestrator runs` lists the runs there are"
         )
+    seen.stopped = stopped or seen.reopened
     charges, tried = _charges(entries), _attempts(seen, entries)
     rows = tuple(
         _row(subtask, tried.get(subtask.id, ()), seen, charges, standings)
@@ -170,6 +188,7 @@ def build_report(
         ended_at=seen.ended_at,
         last_event_at=seen.last_event_at,
         waiting_for=seen.waiting_for,
+        stopped=seen.stopped and seen.state is RunState.RUNNING,
     )
 
 
@@ -184,9 +203,11 @@ def _gather(events: Iterable[Event]) -> _Gathered:
                 seen.cancelled = True
             case RetryRequested():
                 seen.cancelled = False
+                seen.open_again()
             # One that was being made when the run was cancelled never came into force.
             case PlanReplaced() if not seen.cancelled:
                 seen.plans.insert(0, event.plan)
+                seen.open_again()
                 seen.notes.append(f"planned anew: {event.reason}")
             case BaselineMeasured():
                 seen.baseline = event
@@ -222,16 +243,18 @@ def _gather(events: Iterable[Event]) -> _Gathered:
                 for subtask in (event.subtask, *event.reopened):
                     seen.landed.pop(subtask, None)
                 seen.undone.add(event.subtask)
+                if event.retry or event.reopened:
+                    seen.open_again()
             case RunPaused():
                 seen.state, seen.reason, seen.ended_at = RunState.PAUSED, event.reason, event.at
                 seen.waiting_for = event.waiting_for
             case RunResumed():
                 seen.state, seen.reason, seen.ended_at = RunState.RUNNING, "", ""
-                seen.waiting_for = None
+                seen.waiting_for, seen.reopened = None, False
                 seen.budget = event.budget or seen.budget
             case RunEnded():
                 seen.state = RunState.CANCELLED if event.cancelled else RunState.DONE
-                seen.reason, seen.ended_at = event.reason, event.at
+                seen.reason, seen.ended_at, seen.reopened = event.reason, event.at, False
             case Noted():
                 seen.notes.append(event.text)
                 if event.code == "redelivered":
@@ -303,7 +326,9 @@ def _row(
     standings: Mapping[SubtaskId, tuple[State, str]],
 ) -> SubtaskRow:
     state, standing = standings.get(subtask.id, (State.WAITING, ""))
-    under_way = tried[-1:] if seen.state is RunState.RUNNING and state is State.RUNNING else ()
+    under_way = tried[-1:] if seen.goes_on and state is State.RUNNING else ()
+    if state is State.RUNNING and not seen.goes_on:
+        state, standing = State.WAITING, CUT_OFF
     attempts = tuple(
         replace(
             with_charges(row, charges.get(str(row.attempt))),

@@ -9,6 +9,8 @@ from orchestrator.core.domain import AttemptId, Ended, ModelAlias, Outcome, Stat
 from orchestrator.core.ledger import Entry, HoldState
 from orchestrator.core.money import ZERO, Usage, Usd
 
+# Of a subtask that was under way when the process which carried the run out ended.
+CUT_OFF = "cut off, delivered again by `resume`"
 NO_TOKENS = Usage(input_tokens=0, output_tokens=0)
 
 

@@ -301,14 +301,18 @@ def _entry(hold: int, attempt: str | None, model: str, usage: Usage, purpose: st
     )
 
 
-def report_of(events: list[Event], charges: list[Entry] | None = None) -> Report:
+def report_of(events: list[Event], charges: list[Entry] | None = None, *, stopped: bool = False) -> Report:
     """The report as the program makes it: states by replaying the events, money from the ledger."""
     started = events[0]
     assert isinstance(started, RunStarted)
     dispatch = Dispatch.of(started, tier_models=started.tier_models or {})
     dispatch.replay(events[1:])
-    standings = {name: (state, standing_words(dispatch, name)) for name, state in dispatch.states().items()}
-    return build_report(events, entries(events) if charges is None else charges, standings, table())
+    standings = {
+        name: (state, standing_words(dispatch, name, going=not stopped))
+        for name, state in dispatch.states().items()
+    }
+    money = entries(events) if charges is None else charges
+    return build_report(events, money, standings, table(), stopped=stopped)
 
 
 def a_report(**more: object) -> Report:

@@ -24,9 +24,13 @@ from orchestrator.core.events import (
     AttemptStarted,
     CancelRequested,
     Event,
+    LandingRefused,
+    Noted,
     PlanReplaced,
+    RetryRequested,
     RunEnded,
     RunResumed,
+    SkipRequested,
     SubtaskUndone,
 )
 from orchestrator.core.ledger import HoldState
@@ -38,13 +42,14 @@ from tests.core.report_building import (
     RUN,
     a_report,
     a_run,
+    at,
     attempts,
     entries,
     not_landed,
     outcome,
     report_of,
 )
-from tests.core.report_cut_off import KILLED, holds, interrupted_run, killed_run
+from tests.core.report_cut_off import CANCELLED, KILLED, holds, interrupted_run, killed_run
 from tests.core.report_plan import PRICES, a_plan, table
 from tests.core.report_replanned import DROPPED, SPLIT, a_replanned_run, another_plan, superseded
 
@@ -165,6 +170,7 @@ def test_a_pause_says_what_it_waits_for_until_the_run_goes_on():
 def test_a_run_that_should_be_going_and_is_not_has_stopped():
     events = a_run()[:-1]
     assert report_of(events).standing == "running"
+    assert report_of(events, stopped=True).standing == "stopped"
     assert replace(report_of(events), stopped=True).standing == "stopped"
     assert replace(a_report(), stopped=True).standing == "paused"
 
@@ -327,3 +333,47 @@ def test_a_hold_without_an_event_of_its_attempt_is_an_attempt_all_the_same():
     (attempt,) = row(report_of(began, holds()), KILLED.subtask).attempts
     assert (attempt.attempt, attempt.model, attempt.calls, attempt.cut_off) == (KILLED, "cheap", 1, True)
     assert adds_up(report_of(began, holds()))
+
+
+AGAIN = [
+    RetryRequested(subtask=SPLIT),
+    SubtaskUndone(subtask=KILLED.subtask, commit="c", retry=True),
+    SubtaskUndone(subtask=KILLED.subtask, commit="c", reopened=(SPLIT,)),
+    PlanReplaced(plan=another_plan(), reason="x"),
+]
+
+
+@pytest.mark.parametrize("again", AGAIN, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_run_that_had_ended_and_has_something_to_do_again_has_stopped(again: Event, cancelled: bool):
+    ended = [*a_run()[:-1], RunEnded(cancelled=cancelled, reason="over", at=at(300))]
+    report = report_of([*ended, again])
+    assert (report.standing, report.reason, report.ended_at) == ("stopped", "", "")
+    assert report_of([*ended, again, RunResumed()]).standing == "running"
+    assert report_of([*ended, again, RunResumed(), RunEnded()]).standing == "done"
+    # A pause stays one.
+    assert report_of([*a_run(), again]).standing == "paused"
+
+
+def test_a_remark_or_a_request_that_changes_nothing_does_not_reopen_a_run():
+    undone = SubtaskUndone(subtask=KILLED.subtask, commit="c")
+    for event in (undone, CancelRequested(), SkipRequested(subtask=SPLIT), Noted(code="x", text="x")):
+        assert report_of([*a_run()[:-1], RunEnded(), event]).standing == "done"
+
+
+def test_what_was_under_way_when_its_process_ended_does_not_run():
+    events = [event for event in interrupted_run() if getattr(event, "attempt", None) != CANCELLED]
+    for report in (report_of(events, holds()), report_of(events[:-1], holds(), stopped=True)):
+        found = row(report, KILLED.subtask)
+        assert (found.state, found.standing) == (State.WAITING, "cut off, delivered again by `resume`")
+        assert found.attempts[0].cut_off
+        assert report.count(State.RUNNING) == 0
+    going = report_of(events[:-1], holds())
+    assert (going.count(State.RUNNING), row(going, KILLED.subtask).attempts[0].cut_off) == (1, False)
+
+
+def test_what_had_passed_when_its_process_ended_is_not_being_landed():
+    events = [event for event in not_landed() if not isinstance(event, LandingRefused)]
+    assert row(report_of(events, []), KILLED.subtask).standing == "passed its checks, and is being landed"
+    stopped = row(report_of(events, [], stopped=True), KILLED.subtask)
+    assert stopped.standing == "passed its checks, and is landed by `resume`"

@@ -28,7 +28,7 @@ from orchestrator.core.progress import Progress
 from orchestrator.core.report_rows import add_up
 from tests.core.report_building import entries as charged
 from tests.core.report_building import report_of
-from tests.core.report_cut_off import holds
+from tests.core.report_cut_off import holds, interrupted_run
 from tests.core.report_replanned import a_replanned_run
 from tests.core.runs import (
     CHEAP_MODEL,
@@ -138,6 +138,17 @@ def test_what_a_run_has_spent_is_what_its_report_says_where_the_ledger_is_asked(
     billed = add_up(event.outcome.bill for event in events if isinstance(event, AttemptFinished))
     view.progress.ask_for_total(fails)
     assert view.progress.spent == billed != total
+
+
+def test_nothing_runs_any_more_where_a_run_was_paused_amid_its_work():
+    progress = Progress()
+    for event in interrupted_run():
+        progress.take_in(event)
+    report = report_of(interrupted_run(), holds())
+    assert progress.counts()[State.RUNNING] == 0
+    said = {row.id: (row.state, row.said) for row in progress.rows()[0]}
+    assert said[SubtaskId("fix-rounding")] == (State.WAITING, "cut off, delivered again by `resume`")
+    assert dict(progress.counts()) == {state: n for state in State if (n := report.count(state))}
 
 
 def test_foreign_text_cannot_act_on_the_terminal():

@@ -14,7 +14,7 @@ from orchestrator.adapters.rendering_markdown import RUN_MARKER
 from orchestrator.adapters.run_lock import RunLock
 from orchestrator.core.events import CancelRequested, RunEnded
 from orchestrator.wiring import Home
-from tests.core.runs import finished, landed, started
+from tests.core.runs import finished, landed, rejected, started
 from tests.doors.test_steering import NEW, OLD, PAUSED, journal, opened, orchestrator, project
 
 __all__ = ["opened", "project"]
@@ -87,6 +87,25 @@ def test_a_run_whose_process_has_gone_is_stopped_and_a_live_one_is_not(
     out = capsys.readouterr().out
     assert "\n  running; " in out
     assert f"orchestrator show {NEW} --follow" in out
+
+
+def test_what_a_killed_process_was_at_does_not_run_and_a_retry_makes_an_ended_run_a_stopped_one(
+    opened: Home, capsys: pytest.CaptureFixture[str]
+):
+    journal(opened, OLD, started("parse#1"), finished("parse#1", rejected()), RunEnded())
+    journal(opened, NEW, started("parse#1"))
+    orchestrator("show", "--json")
+    told = json.loads(capsys.readouterr().out)
+    parse = told["subtasks"][0]
+    assert (parse["state"], parse["standing"]) == ("waiting", "cut off, delivered again by `resume`")
+    assert parse["attempts"][0]["cut_off"]
+    assert orchestrator("retry", "parse", "--run", OLD) == 0
+    capsys.readouterr()
+    orchestrator("show", OLD)
+    assert "  stopped; " in capsys.readouterr().out
+    with RunLock.acquire(opened.git, opened.state, run=NEW, clock=opened.clock):
+        orchestrator("show", NEW)
+    assert "1 running" in capsys.readouterr().out
 
 
 def test_following_a_run_that_is_over_tells_it_all_and_then_the_report(
