@@ -56,7 +56,7 @@ def test_a_failed_subtask_is_planned_anew_once_and_the_report_says_so(tmp_path: 
     assert asked.count("plan") == 2
     assert "planned anew" in done.stdout
     states = {row["subtask"]["id"]: row["state"] for row in scene.report()["subtasks"]}  # type: ignore[attr-defined]
-    assert states == {"second-idea": "succeeded"}
+    assert states == {"second-idea": "succeeded", "first-idea": "failed"}
 
 
 @pytest.mark.slow
