@@ -181,6 +181,13 @@ def open_view(
     `progress` is how far the run is already.
     """
     progress = progress or Progress()
+    funds = funds_of(home, progress)
+
+    def total() -> Usd:
+        now = funds()
+        return now.spent + now.held
+
+    progress.ask_for_total(total)
     if as_json:
         yield JsonView(sys.stdout, progress)
     elif quiet:
@@ -188,7 +195,7 @@ def open_view(
     elif _is_live_terminal():
         from orchestrator.cli.live import LiveView
 
-        with LiveView(progress, funds_of(home, progress)) as live:
+        with LiveView(progress, funds) as live:
             yield live
     else:
         yield PlainView(sys.stderr, progress)
