@@ -51,6 +51,9 @@ COMMANDS: dict[str, Entry] = {
 
 
 CLOSED_PIPE = 141  # What a shell reports of a program that SIGPIPE ended.
+# Planning is paid for and the suite is measured before there is a view that could be put away.
+OUTLIVE_THEIR_TERMINAL = ("run", "resume")
+
 HELP_OPTIONS = ("-h", "--help", "help")
 
 
@@ -139,6 +142,8 @@ def _run_command(name: str, arguments: list[str]) -> int:
     # Typer carries a Click of its own and exports only this leaf of its family of usage errors.
     usage_error = cast(type[Exception], typer.BadParameter.__mro__[2])
     signal.signal(signal.SIGTERM, _terminate)
+    if name in OUTLIVE_THEIR_TERMINAL and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _hang_up)
     try:
         command = load(name)
         # Not its `main`, which makes of a closed pipe exit code 1, and of an interruption one that says nothing.
@@ -186,6 +191,12 @@ def _wrong_use(error: Any) -> str:
 
 class _Terminated(SystemExit):
     """SIGTERM: what is open is closed on the way out, as after SIGINT. Typer and asyncio let only this class pass."""
+
+
+def _hang_up(number: int, frame: object) -> None:
+    from orchestrator.cli.progress import let_the_terminal_go
+
+    let_the_terminal_go()
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -143,16 +143,20 @@ def outliving_its_terminal(view: View) -> Iterator[None]:
     if not here or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         yield
         return
-    before = signal.signal(signal.SIGHUP, lambda *_: _hang_up(view))
+
+    def hang_up(number: int, frame: object) -> None:
+        view.detach()
+        let_the_terminal_go()
+
+    before = signal.signal(signal.SIGHUP, hang_up)
     try:
         yield
     finally:
         signal.signal(signal.SIGHUP, before)
 
 
-def _hang_up(view: View) -> None:
+def let_the_terminal_go() -> None:
     """Let what is said from now on go nowhere: to write to a terminal that is gone is an error."""
-    view.detach()
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (1, 2):
         if stat.S_ISCHR(os.fstat(descriptor).st_mode):

@@ -95,9 +95,9 @@ def test_a_terminal_that_is_closed_for_good_makes_no_failure_of_a_run_that_succe
     if child == 0:
         os.chdir(scene.repository)
         os.execve(argv[0], argv, {**scene.environ, "TERM": "xterm"})
+    # The priced plan is said first of all, before the suite has been measured.
     seen = b""
-    # Of the very first moments, before the suite has been measured.
-    while b"preparing" not in seen:
+    while b"total" not in seen:
         seen += os.read(terminal, 4096)
     os.close(terminal)
     _, status = os.waitpid(child, 0)
