@@ -226,5 +226,7 @@ def test_the_kernel_bounds_roots_processes_too_where_it_has_control_groups(tmp_p
     )
     done = python(code, tmp_path, limits=ResourceLimits(processes=20))
     assert done.exit_code == 0 and int(done.stdout) == 4 * 20 - 1
-    assert sorted(path.name for path in Path(place).glob("orchestrator-*")) == before
+    left = {path.name for path in Path(place).glob("orchestrator-*")} - set(before)
+    # Other tests may be at it: a group goes before its process does.
+    assert [name for name in left if not Path("/proc", name.removeprefix("orchestrator-")).exists()] == []
     assert not stale.exists()
