@@ -142,8 +142,12 @@ def _run_command(name: str, arguments: list[str]) -> int:
     # Typer carries a Click of its own and exports only this leaf of its family of usage errors.
     usage_error = cast(type[Exception], typer.BadParameter.__mro__[2])
     signal.signal(signal.SIGTERM, _terminate)
-    if name in OUTLIVE_THEIR_TERMINAL and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _hang_up)
+    if name in OUTLIVE_THEIR_TERMINAL:
+        from orchestrator.cli.terminal import outliving
+
+        sys.stdout, sys.stderr = outliving(sys.stdout), outliving(sys.stderr)
+        # Not ignored, which the programs that it starts would inherit.
+        signal.signal(signal.SIGHUP, lambda *_: None)
     try:
         command = load(name)
         # Not its `main`, which makes of a closed pipe exit code 1, and of an interruption one that says nothing.
@@ -191,12 +195,6 @@ def _wrong_use(error: Any) -> str:
 
 class _Terminated(SystemExit):
     """SIGTERM: what is open is closed on the way out, as after SIGINT. Typer and asyncio let only this class pass."""
-
-
-def _hang_up(number: int, frame: object) -> None:
-    from orchestrator.cli.progress import let_the_terminal_go
-
-    let_the_terminal_go()
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -138,29 +138,17 @@ class SilentView:
 
 @contextmanager
 def outliving_its_terminal(view: View) -> Iterator[None]:
-    """SIGHUP ends the view and not what runs in the block, nor what is printed in it at the end."""
+    """SIGHUP ends the view and not what runs in the block."""
     here = threading.current_thread() is threading.main_thread()
     if not here or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         yield
         return
 
-    def hang_up(number: int, frame: object) -> None:
-        view.detach()
-        let_the_terminal_go()
-
-    before = signal.signal(signal.SIGHUP, hang_up)
+    before = signal.signal(signal.SIGHUP, lambda *_: view.detach())
     try:
         yield
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-def let_the_terminal_go() -> None:
-    """Let what is said from now on go nowhere: to write to a terminal that is gone is an error."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (1, 2):
-        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
-            os.dup2(nowhere, descriptor)
 
 
 def funds_of(home: Home, progress: Progress) -> AskFunds:
