@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,11 +156,16 @@ def main() -> int:
         environ = {
             "PATH": os.environ["PATH"],
             "HOME": place,
-            "ORCHESTRATOR_STATE": str(state),
             "ORCHESTRATOR_CACHE": str(scratch / "cache"),
             "ORCHESTRATOR_CONFIG_DIR": str(scratch / "config"),
         }
-        rounds = [first_attempt(repository, script, environ) for _ in range(options.rounds)]
+        rounds = []
+        for number in range(options.rounds):
+            # Each from the same state: the run that was ended has attempts that would only be delivered again.
+            copy = scratch / f"state-{number}"
+            shutil.copytree(state, copy)
+            rounds.append(first_attempt(repository, script, {**environ, "ORCHESTRATOR_STATE": str(copy)}))
+            shutil.rmtree(copy)
         bare = min(bare_seconds() for _ in range(5))
     wall, cpu, megabytes = min(rounds)
     print(

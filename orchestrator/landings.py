@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from orchestrator.core.dispatch import Dispatch
 from orchestrator.core.domain import AttemptId, Outcome
-from orchestrator.core.events import Event, LandingRefused, SubtaskLanded
+from orchestrator.core.events import Event, LandingRefused
 from orchestrator.core.ports import Clock, Land, Landed
 
 
@@ -34,18 +34,22 @@ class Landings:
         self._clock = clock
         self._post = post
         self._queue: asyncio.Queue[AttemptId] = asyncio.Queue()
-        self._under_way: tuple[AttemptId, asyncio.Future[SubtaskLanded | LandingRefused]] | None = None
+        self._working: asyncio.Task[None] | None = None
+        self._under_way: AttemptId | None = None
+        self._cut_off = False
 
     def queue(self, attempt: AttemptId) -> None:
         self._queue.put_nowait(attempt)
 
     def cancel(self, attempt: AttemptId) -> None:
         """Cut off the landing of an attempt where it is under way."""
-        if self._under_way is not None and self._under_way[0] == attempt:
-            self._under_way[1].cancel()
+        if self._under_way == attempt and self._working is not None and not self._cut_off:
+            self._cut_off = True
+            self._working.cancel()
 
     async def land_in_turn(self) -> None:
         """Land what is queued until this is cancelled. Raises what broke the program."""
+        self._working = asyncio.current_task()
         while True:
             self._post(await self._land_or_not(await self._queue.get()))
 
@@ -53,17 +57,19 @@ class Landings:
         """Land the attempt, unless a user wants it no more before its work is on the branch."""
         outcome = self._passed(attempt)
         if self._is_wanted(attempt):
-            landing = asyncio.ensure_future(
-                self._land(attempt, self._dispatch.subtask(attempt.subtask), outcome)
-            )
-            self._under_way = (attempt, landing)
+            own = asyncio.current_task()
+            assert own is not None
+            self._under_way = attempt
             try:
-                await asyncio.wait([landing])
+                return await self._land(attempt, self._dispatch.subtask(attempt.subtask), outcome)
+            except asyncio.CancelledError:
+                # Ours ends this landing alone; anybody else's ends them all.
+                if own.cancelling() > self._cut_off:
+                    raise
             finally:
-                self._under_way = None
-                landing.cancel()
-            if not landing.cancelled():
-                return landing.result()
+                if self._cut_off:
+                    own.uncancel()
+                self._under_way, self._cut_off = None, False
         there = None if self._landed is None else await self._landed(attempt, outcome)
         within = "internal error: the landing was cancelled from within"
         why = within if self._is_wanted(attempt) else "cancelled on request"
