@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
 
 from orchestrator.adapters.metering import CallsFailed
-from orchestrator.adapters.models import close_connections
 from orchestrator.adapters.scripted import ScriptedProvider
 from orchestrator.core.domain import AttemptId, RunId, SubtaskId
 from orchestrator.core.money import Usage, Usd, worst_case
@@ -30,23 +28,6 @@ from tests.adapters.model_fakes import (
 )
 
 pytestmark = pytest.mark.usefixtures("connections")
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider(HELLO) as running:
-        yield running
-
-
-@pytest.fixture
-async def connections() -> AsyncIterator[None]:
-    yield
-    await close_connections()
-
-
-@pytest.fixture
-def ledger() -> RecordingLedger:
-    return RecordingLedger()
 
 
 # --- a reply ------------------------------------------------------------------------------------

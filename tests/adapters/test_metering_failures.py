@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import pytest
 
 from orchestrator.adapters.metering import CallRefused, CallsFailed
-from orchestrator.adapters.models import close_connections
 from orchestrator.adapters.scripted import ScriptedProvider
 from orchestrator.core.money import Usd
 from orchestrator.core.ports import Flag
@@ -26,29 +24,6 @@ from tests.adapters.model_fakes import (
 )
 
 pytestmark = pytest.mark.usefixtures("connections")
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider(HELLO) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def other() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider(HELLO) as running:
-        yield running
-
-
-@pytest.fixture
-async def connections() -> AsyncIterator[None]:
-    yield
-    await close_connections()
-
-
-@pytest.fixture
-def ledger() -> RecordingLedger:
-    return RecordingLedger()
 
 
 def fault(text: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from orchestrator.adapters.metering import CallsFailed, MeteredModel
-from orchestrator.adapters.models import CallProgress, CallRequest, ModelCalls, close_connections
+from orchestrator.adapters.models import CallProgress, CallRequest, ModelCalls
 from orchestrator.adapters.models_wire import CURRENT
 from orchestrator.adapters.scripted import ScriptedProvider
 from orchestrator.core.ports import Message, ModelReply
@@ -28,29 +27,6 @@ from tests.adapters.model_fakes import (
 )
 
 pytestmark = pytest.mark.usefixtures("connections")
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider(HELLO) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def other() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider(HELLO) as running:
-        yield running
-
-
-@pytest.fixture
-async def connections() -> AsyncIterator[None]:
-    yield
-    await close_connections()
-
-
-@pytest.fixture
-def ledger() -> RecordingLedger:
-    return RecordingLedger()
 
 
 class HandClock(StoppedClock):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
-from orchestrator.adapters.models import close_connections, input_token_bound
+from orchestrator.adapters.models import input_token_bound
 from orchestrator.adapters.scripted import ScriptedProvider
 from orchestrator.core.money import Usd, worst_case
 from orchestrator.core.ports import BudgetExceeded, HoldRequest
@@ -44,21 +43,10 @@ class Capped(RecordingLedger):
         return await super().reserve(request)
 
 
-@pytest.fixture
-async def connections() -> AsyncIterator[None]:
-    yield
-    await close_connections()
-
-
-@pytest.fixture
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider(HELLO) as provider:
-        yield provider
-
-
 async def test_a_call_that_does_not_fit_whole_is_made_with_the_output_there_is_room_for(
     provider: ScriptedProvider,
 ):
+    provider.play(HELLO)
     ledger = Capped()
     model = metered(catalogue(deployment(provider.url, price=PRICE)), ledger)
     reply = await model.complete(request(max_output_tokens=100, least_output_tokens=50))
@@ -70,6 +58,7 @@ async def test_a_call_that_does_not_fit_whole_is_made_with_the_output_there_is_r
 async def test_below_the_least_that_is_of_use_nothing_is_paid_and_the_message_says_what_would_do(
     provider: ScriptedProvider,
 ):
+    provider.play(HELLO)
     ledger = Capped()
     model = metered(catalogue(deployment(provider.url, price=PRICE)), ledger)
     with pytest.raises(BudgetExceeded) as refused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.adapters.kept_replies import KeptReplies
 from orchestrator.adapters.metering import CallsFailed
-from orchestrator.adapters.models import WATCHED_PROVIDERS, close_connections
+from orchestrator.adapters.models import WATCHED_PROVIDERS
 from orchestrator.adapters.models_failures import FailureKind, kind_of_status, kind_of_wire
 from orchestrator.adapters.models_wire import CURRENT, RecordingTransport, Wire
 from orchestrator.core.domain import AttemptId, RunId, SubtaskId
@@ -90,17 +90,6 @@ def server() -> Iterator[AnyServer]:
         yield running
         running.shutdown()
         thread.join()
-
-
-@pytest.fixture
-async def connections() -> AsyncIterator[None]:
-    yield
-    await close_connections()
-
-
-@pytest.fixture
-def ledger() -> RecordingLedger:
-    return RecordingLedger()
 
 
 @pytest.mark.parametrize("model", ["oobabooga/plain-1", "maritalk/plain-1"])

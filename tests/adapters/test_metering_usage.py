@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import pytest
 
 from orchestrator.adapters.metering import CallsFailed
-from orchestrator.adapters.models import close_connections
 from orchestrator.adapters.scripted import ScriptedProvider
 from orchestrator.core.domain import ModelAlias
 from orchestrator.core.money import LongContext, Rates, Usage, Usd
 from orchestrator.core.ports import Flag
 from tests.adapters.model_fakes import (
-    HELLO,
     SMART,
     RecordingLedger,
     catalogue,
@@ -26,23 +23,6 @@ from tests.adapters.model_fakes import (
 )
 
 pytestmark = pytest.mark.usefixtures("connections")
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider(HELLO) as running:
-        yield running
-
-
-@pytest.fixture
-async def connections() -> AsyncIterator[None]:
-    yield
-    await close_connections()
-
-
-@pytest.fixture
-def ledger() -> RecordingLedger:
-    return RecordingLedger()
 
 
 ODD = {
