@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from orchestrator.core.domain import AttemptId, Ended, ModelAlias, Outcome, Subtask, SubtaskId
 from orchestrator.core.events import AttemptFinished, Event, LandingRefused, SubtaskLanded, SubtaskUndone
@@ -33,7 +34,10 @@ class Lessons:
                     # Only what those that build on it are told: checks and their output are large.
                     self._results[event.attempt.subtask] = (passed.files_changed, passed.document)
                 for attempt in self._failed.pop(event.attempt.subtask, ()):
-                    self._feedback.pop(attempt, None)
+                    # It may be taken back and tried again; then the reasons have to do.
+                    self._feedback[attempt] = replace(
+                        self._feedback[attempt], text=self._feedback[attempt].reason
+                    )
             case LandingRefused():
                 passed = self._passed.pop(event.attempt, None)
                 model = passed.model if passed else None
